@@ -1,0 +1,117 @@
+"""The best constant predictor: one logit for all examples.
+
+It is the loss that a model must beat, the output bias with which an imbalanced
+classifier should start, and the first score of gradient boosting.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from bcejax import _checks
+from bcejax._bce import _bce_dx
+from bcejax._sigmoid import _log_ratio, _sigmoid_slope
+
+
+@partial(jax.jit, static_argnames="axis")
+def optimal_logit(
+    labels: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
+    axis: int | Sequence[int] | None = None,
+) -> jax.Array:
+    """The constant λ with the least loss, argmin_λ Σ w ℓ(offset + λ, y).
+
+    Without an offset it is the logit of the weighted mean label, log(m/k) for m ones and
+    k zeros. With an offset it is the one root of Σ w (σ(offset + λ) − y), found by
+    Newton's method within a bracket. Labels that are all 0 give −∞, all 1 give ∞.
+    Differentiable in labels, weights and offset, to every order.
+
+    Args:
+      labels: `[...]`, any real dtype. Class 0 or 1, or a probability.
+      weights: broadcasts to `[...]`, real, not negative. NaN results if all are 0.
+      offset: broadcasts to `[...]`, floating point and finite. Logits that are already
+        there, such as the scores of the model so far.
+      axis: the axis or axes to reduce; all by default.
+    Returns:
+      `[...]` without `axis`. The dtype of the floating arguments together, the default
+      float if there are none.
+    Raises:
+      TypeError: if an argument is not real, or `offset` not floating point.
+      ValueError: if `weights` or `offset` does not broadcast to the shape of `labels`.
+    Example:
+      >>> print(optimal_logit(jnp.array([1, 0, 0, 0])))
+      -1.0986123
+      >>> print(optimal_logit(jnp.array([1, 0]), offset=jnp.array([2.0, -4.0])))
+      1.0
+    """
+    y = _checks.real(labels, "labels")
+    w = _checks.real(1 if weights is None else weights, "weights")
+    f = _checks.floating(0.0 if offset is None else offset, "offset")
+    given = [a for a, b in ((y, labels), (w, weights), (f, offset)) if b is not None]
+    dtype = jnp.result_type(*given)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = jnp.result_type(float)
+    w = _checks.broadcastable(w, "weights", y, "labels")
+    f = _checks.broadcastable(f, "offset", y, "labels")
+    _checks.in_range(y, "labels", 0, 1)
+    _checks.in_range(w, "weights", 0, jnp.inf)
+
+    axis = tuple(range(y.ndim)) if axis is None else axis
+    y, w, f = (a.astype(_checks.widened(dtype)) for a in (y, w, f))
+    best = _log_odds(y, w, axis) if offset is None else _root(axis, y, w, f)
+    return jnp.squeeze(best, axis).astype(dtype)
+
+
+def _log_odds(y: jax.Array, w: jax.Array, axis) -> jax.Array:
+    ones = jnp.sum(w * y, axis, keepdims=True)
+    zeros = jnp.sum(w * (1 - y), axis, keepdims=True)
+    return _log_ratio(ones, zeros, ones - zeros)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _root(axis, y: jax.Array, w: jax.Array, f: jax.Array) -> jax.Array:
+    """The λ at which Σ w (σ(f + λ) − y) is 0, along `axis`, which is kept."""
+    # The sum grows with λ, and for f constant its root is log_odds − f.
+    log_odds = _log_odds(y, w, axis)
+    low = log_odds - jnp.max(f, axis, keepdims=True)
+    high = log_odds - jnp.min(f, axis, keepdims=True)
+    tolerance = jnp.finfo(f.dtype).eps
+
+    def unsettled(state):
+        root, _, _, step = state
+        return jnp.any(jnp.abs(step) > tolerance * (1 + jnp.abs(root)))
+
+    def narrow(state):
+        root, low, high, last_step = state
+        slope = jnp.sum(w * _bce_dx(f + root, y, None), axis, keepdims=True)
+        low, high = jnp.where(slope < 0, root, low), jnp.where(slope > 0, root, high)
+        curvature = jnp.sum(w * _sigmoid_slope(f + root), axis, keepdims=True)
+        newton = root - slope / curvature
+        # Far out Newton's steps all have length 1, or overshoot: halve the bracket
+        # unless the step stays inside it and is half the last one at most.
+        safe = (low < newton) & (newton < high)
+        safe &= jnp.abs(newton - root) <= jnp.abs(last_step) / 2
+        target = jnp.where(safe, newton, low + (high - low) / 2)
+        target = jnp.where(slope == 0, root, target)
+        return target, low, high, target - root
+
+    start = low + (high - low) / 2
+    root, *_ = jax.lax.while_loop(unsettled, narrow, (start, low, high, high - low))
+    return jnp.where(jnp.isinf(log_odds), log_odds, root)
+
+
+@_root.defjvp
+def _root_jvp(axis, primals, tangents):
+    # The implicit function theorem: the sum stays 0 when λ follows y, w and f.
+    y, w, f = primals
+    y_dot, w_dot, f_dot = tangents
+    root = _root(axis, y, w, f)
+    slope, curvature = _bce_dx(f + root, y, None), w * _sigmoid_slope(f + root)
+    push = w * y_dot - w_dot * slope - curvature * f_dot
+    root_dot = push.sum(axis, keepdims=True) / curvature.sum(axis, keepdims=True)
+    return root, root_dot

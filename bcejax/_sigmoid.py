@@ -1,0 +1,176 @@
+"""The sigmoid σ, log σ, softplus and logit: the numerics that every loss stands on.
+
+Each public function accepts a floating array of any shape and returns the same shape
+and dtype. 16-bit input is computed in float32 and rounded once, at the end. Infinities
+are values like any other; NaN in gives NaN out.
+
+The derivative rules form one chain, in which no step subtracts nearly equal numbers,
+so every order keeps its relative digits until it underflows:
+
+    softplus′ = σ,    σ′(x) = h(x) = σ(x) σ(−x),    h′(x) = −h(x) tanh(x/2).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from bcejax import _checks
+
+
+def _elementwise(core, x: ArrayLike, name: str) -> jax.Array:
+    x = _checks.floating(x, name)
+    return core(x.astype(_checks.widened(x.dtype))).astype(x.dtype)
+
+
+@jax.jit
+def sigmoid(x: ArrayLike) -> jax.Array:
+    """Logistic sigmoid σ(x) = 1 / (1 + e⁻ˣ), the probability that belongs to a logit.
+
+    σ(−∞) = 0, σ(0) = ½, σ(∞) = 1, and σ(−x) = 1 − σ(x): for the complement of a
+    probability near 1 take σ(−x), which keeps the digits that 1 − σ(x) loses. The
+    inverse is `logit`. The gradient is σ(x) σ(−x), never 0 before it underflows.
+
+    Args:
+      x: `[...]`, floating point.
+    Returns:
+      `[...]`, dtype of `x`, in [0, 1].
+    Raises:
+      TypeError: if `x` is not floating point.
+    Example:
+      >>> print(sigmoid(jnp.array([-jnp.inf, 0.0, 2.0])))
+      [0.        0.5       0.8807971]
+    """
+    return _elementwise(_sigmoid, x, "x")
+
+
+@jax.custom_jvp
+def _sigmoid(x: jax.Array) -> jax.Array:
+    return jax.lax.logistic(x)
+
+
+# Not left to autodiff, whose σ (1 − σ) is 0 from x = 17 on in float32.
+_sigmoid.defjvps(lambda x_dot, _, x: x_dot * _sigmoid_slope(x))
+
+
+@jax.custom_jvp
+def _sigmoid_slope(x: jax.Array) -> jax.Array:
+    # h = σ(x) σ(−x) = e / (1 + e)² with e = e^−|x| ≤ 1: one exp and one division.
+    e = jnp.exp(-jnp.abs(x))
+    return e / jnp.square(1 + e)
+
+
+# The form above is even in x; σ(−x) − σ(x) = −tanh(x/2) carries the sign, and its digits
+# through 0 as well.
+_sigmoid_slope.defjvps(
+    lambda x_dot, slope, x: x_dot * -_sigmoid_slope(x) * jnp.tanh(x / 2)
+)
+
+
+@jax.jit
+def softplus(x: ArrayLike) -> jax.Array:
+    """Softplus log(1 + eˣ), in nats: the loss of logit x against label 0.
+
+    softplus(−∞) = 0, softplus(∞) = ∞, softplus(x) − softplus(−x) = x. The gradient is
+    σ(x), ½ at x = 0.
+
+    Args:
+      x: `[...]`, floating point.
+    Returns:
+      `[...]`, dtype of `x`, never below 0.
+    Raises:
+      TypeError: if `x` is not floating point.
+    Example:
+      >>> print(softplus(jnp.array([-100.0, 0.0, 100.0])))
+      [3.7835059e-44 6.9314718e-01 1.0000000e+02]
+    """
+    return _elementwise(_softplus, x, "x")
+
+
+@jax.custom_jvp
+def _softplus(x: jax.Array) -> jax.Array:
+    # The exponent is never positive, so nothing overflows.
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+# Not left to autodiff: max and |·| have no derivative at 0, where every model that
+# starts from zero weights stands.
+_softplus.defjvps(lambda x_dot, _, x: x_dot * _sigmoid(x))
+
+
+@jax.jit
+def log_sigmoid(x: ArrayLike) -> jax.Array:
+    """Log-sigmoid log σ(x) = −softplus(−x), in nats: the log-likelihood of label 1.
+
+    log σ(−∞) = −∞, log σ(∞) = 0. The gradient is σ(−x).
+
+    Args:
+      x: `[...]`, floating point.
+    Returns:
+      `[...]`, dtype of `x`, never above 0.
+    Raises:
+      TypeError: if `x` is not floating point.
+    Example:
+      >>> print(log_sigmoid(jnp.array([-100.0, 0.0, 17.0])))
+      [-1.0000000e+02 -6.9314718e-01 -4.1399378e-08]
+    """
+    return _elementwise(lambda x: -_softplus(-x), x, "x")
+
+
+@jax.jit
+def logit(p: ArrayLike) -> jax.Array:
+    """Logit log p − log(1 − p), the inverse of `sigmoid`.
+
+    logit(0) = −∞, logit(½) = 0, logit(1) = ∞; NaN outside [0, 1]. The gradient is
+    1/p + 1/(1 − p).
+
+    Args:
+      p: `[...]`, floating point, in [0, 1] (checked under `checkify`).
+    Returns:
+      `[...]`, dtype of `p`.
+    Raises:
+      TypeError: if `p` is not floating point.
+    Example:
+      >>> print(logit(jnp.array([0.0, 0.25, 0.5, 1.0])))
+      [      -inf -1.0986123  0.              inf]
+    """
+    p = _checks.floating(p, "p")
+    _checks.in_range(p, "p", 0, 1)
+    return _elementwise(_logit, p, "p")
+
+
+def _logit(p: jax.Array) -> jax.Array:
+    # 2p − 1 has a single rounding and none near ½, where p − (1 − p) would have lost
+    # the digits of the answer.
+    return _log_ratio(p, 1 - p, 2 * p - 1)
+
+
+@jax.custom_jvp
+def _log_ratio(a: jax.Array, b: jax.Array, difference: jax.Array) -> jax.Array:
+    # log(a/b) for a, b ≥ 0, given a − b. As log1p(|a − b| / min(a, b)) with the sign of
+    # a − b it keeps its digits where a ≈ b, and is ±∞ where one of them is 0.
+    ratio = jnp.abs(difference) / jnp.minimum(a, b)
+    return jnp.sign(difference) * jnp.log1p(ratio)
+
+
+# min, sign and |·| again have no derivative where a = b. `difference` adds nothing: it is
+# the same a − b.
+_log_ratio.defjvps(
+    lambda a_dot, _, a, b, difference: _times(a_dot, 1 / a),
+    lambda b_dot, _, a, b, difference: _times(b_dot, -1 / b),
+    None,
+)
+
+
+@jax.custom_jvp
+def _times(t: jax.Array, factor: jax.Array) -> jax.Array:
+    # t · factor for finite t, where 0 · ∞ is 0: a label of no mass costs nothing, and a
+    # tangent of 0 moves nothing. Linear in t, so it can stand in a derivative rule. ±∞
+    # is written as ±max · max, of which each step is finite until t ≠ 0 overflows it.
+    most = jnp.finfo(factor.dtype).max
+    return t * jnp.clip(factor, -most, most) * jnp.where(jnp.isinf(factor), most, 1)
+
+
+_times.defjvps(
+    lambda t_dot, _, t, factor: _times(t_dot, factor),
+    lambda factor_dot, _, t, factor: t * factor_dot,
+)
