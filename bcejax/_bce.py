@@ -203,7 +203,7 @@ def _bce_with_probs(p: jax.Array, y: jax.Array, _) -> jax.Array:
 
 @jax.custom_jvp
 def _bce_of_probability(p: jax.Array, y: jax.Array) -> jax.Array:
-    return -(_times(y, jnp.log(p)) + _times(1 - y, jnp.log1p(-p)))
+    return _times(y, -jnp.log(p)) + _times(1 - y, -jnp.log1p(-p))
 
 
 _bce_of_probability.defjvps(

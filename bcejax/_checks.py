@@ -64,6 +64,7 @@ def broadcastable(x: jax.Array, name: str, like: jax.Array, like_name: str):
 
 def in_range(x: jax.Array, name: str, low: float, high: float, where=True) -> None:
     """Under checkify: an error unless low ≤ x ≤ high wherever `where` is True."""
+    x = x.astype(widened(x.dtype))  # integers cannot hold the ±∞ below
     checkify.debug_check(
         jnp.all((x >= low) & (x <= high) | ~jnp.asarray(where)),
         f"{name} must lie in [{low:g}, {high:g}], got values from {{least}} to {{most}}",

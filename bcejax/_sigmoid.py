@@ -161,16 +161,18 @@ _log_ratio.defjvps(
 )
 
 
-@jax.custom_jvp
 def _times(t: jax.Array, factor: jax.Array) -> jax.Array:
     # t · factor for finite t, where 0 · ∞ is 0: a label of no mass costs nothing, and a
-    # tangent of 0 moves nothing. Linear in t, so it can stand in a derivative rule. ±∞
-    # is written as ±max · max, of which each step is finite until t ≠ 0 overflows it.
-    most = jnp.finfo(factor.dtype).max
-    return t * jnp.clip(factor, -most, most) * jnp.where(jnp.isinf(factor), most, 1)
+    # tangent of 0 moves nothing. Linear in t, so it can stand in a derivative rule:
+    # ±∞ enters as ±max · max, which overflows every t but 0.
+    most = jnp.where(jnp.isinf(factor), jnp.finfo(factor.dtype).max, 0)
+    return t * _finite(factor) + t * most * (jnp.sign(factor) * most)
 
 
-_times.defjvps(
-    lambda t_dot, _, t, factor: _times(t_dot, factor),
-    lambda factor_dot, _, t, factor: t * factor_dot,
-)
+@jax.custom_jvp
+def _finite(x: jax.Array) -> jax.Array:
+    return jnp.where(jnp.isinf(x), 0, x)
+
+
+# The slope of x itself: that of _softplus at ∞ is 1, and must not vanish with its value.
+_finite.defjvps(lambda x_dot, _, x: x_dot)
