@@ -1,0 +1,200 @@
+"""Fit by any optax optimiser, full batch, in one compiled loop."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from bcejax._sigmoid import sigmoid
+from bcejax.logistic_regression._objective import (
+    Params,
+    has_no_optimum,
+    linear,
+    objective,
+    problem,
+    table,
+)
+
+
+class Fit(NamedTuple):
+    """A fitted model and how the search ended; a pytree, so it can be vmapped over.
+
+    Attributes:
+      weights: `(d,)`, coefficients β of the features.
+      bias: `()`, the intercept b; 0 without one.
+      loss: `()`, the minimised objective, penalty included, in nats a row.
+      gradient_norm: `()`, largest absolute component of the gradient of `loss`.
+      steps: `()`, how many steps were taken.
+      converged: `()`, whether `gradient_norm` is within the tolerance and there is an
+        optimum: separable data without a penalty have none, the weights that separate
+        them grow for ever.
+    """
+
+    weights: jax.Array
+    bias: jax.Array
+    loss: jax.Array
+    gradient_norm: jax.Array
+    steps: jax.Array
+    converged: jax.Array
+
+
+@partial(jax.jit, static_argnames=("fit_intercept", "solver"))
+def fit(
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    l2: ArrayLike = 0.0,
+    sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
+    fit_intercept: bool = True,
+    init: Fit | Params | None = None,
+    solver: str | optax.GradientTransformation = "lbfgs",
+    tol: ArrayLike = 1e-6,
+    max_steps: ArrayLike = 100,
+) -> Fit:
+    """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + (l2/2) ‖β‖².
+
+    Columns on one scale make every first-order solver faster: standardise first.
+
+    Args:
+      features: `(n, d)`, real. 16-bit and integers are computed in float32.
+      labels: `(n,)`, real. Class 0 or 1, or a probability.
+      l2: scalar, not negative. Penalty of the weights, not of the bias.
+      sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
+      offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
+      fit_intercept: whether there is a bias.
+      init: where to start: a `Fit` or (weights, bias). Zeros by default.
+      solver: "lbfgs", or any optax optimiser, such as `optax.adam(0.1)`.
+      tol: stop when no component of the gradient exceeds this.
+      max_steps: stop after so many steps.
+    Returns:
+      A `Fit`. Look at `converged` before using it.
+    Raises:
+      TypeError: if an argument is not real, or `solver` is neither a name nor an optax
+        optimiser.
+      ValueError: if a shape does not fit that of `features`, or for an unknown solver.
+    Example:
+      >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
+      >>> model = fit(x, jnp.array([0, 1, 0, 1]))
+      >>> bool(model.converged), model.weights.round(3)
+      (True, Array([0.732], dtype=float32))
+    """
+    data = problem(features, labels, l2, sample_weight, offset)
+    solver = solver_of(solver)
+    start = _start(init, data.features, fit_intercept)
+
+    def unfinished(state):
+        # False for NaN too: a search that left the numbers does not come back.
+        return (state.steps < max_steps) & (gradient_norm(state) > tol)
+
+    state = jax.lax.while_loop(
+        unfinished,
+        lambda state: advance(solver, state, data, fit_intercept),
+        begin(solver, start, data, fit_intercept),
+    )
+    norm = gradient_norm(state)
+    converged = (norm <= tol) & ~has_no_optimum(state.params, data)
+    return Fit(*state.params, state.loss, norm, state.steps, converged)
+
+
+def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
+    """Logits x·β + b of new features; add the offset yourself if there was one.
+
+    Args:
+      fit: a fitted model of d features.
+      features: `(n, d)`, real.
+    Returns:
+      `(n,)`, float32 or float64.
+    Raises:
+      ValueError: if `features` has another number of columns.
+    """
+    features = table(features)
+    if features.shape[1:] != fit.weights.shape:
+        raise ValueError(
+            f"features must have the {fit.weights.shape[0]} columns of the fit, "
+            f"got shape {features.shape}."
+        )
+    return linear((fit.weights, fit.bias), features)
+
+
+def predict_probs(fit: Fit, features: ArrayLike) -> jax.Array:
+    """Probabilities of label 1, σ of `predict_logits`, whose arguments these are."""
+    return sigmoid(predict_logits(fit, features))
+
+
+class State(NamedTuple):
+    """Where a search stands."""
+
+    params: Params
+    loss: jax.Array  # of these params
+    gradient: Params
+    steps: jax.Array
+    solver_state: Any
+
+
+def solver_of(solver: str | optax.GradientTransformation):
+    """An optax optimiser that accepts what a line search needs."""
+    if solver == "lbfgs":
+        return optax.lbfgs(memory_size=20)
+    if isinstance(solver, str):
+        raise ValueError(
+            f'solver must be "lbfgs" or an optax optimiser, got "{solver}".'
+        )
+    if not isinstance(solver, optax.GradientTransformation):
+        raise TypeError(
+            f'solver must be "lbfgs" or an optax optimiser, got {type(solver).__name__}.'
+        )
+    return optax.with_extra_args_support(solver)
+
+
+def begin(solver, params: Params, data, fit_intercept: bool = True) -> State:
+    loss, gradient = jax.value_and_grad(_free(data, fit_intercept))(params)
+    return State(params, loss, gradient, jnp.int32(0), solver.init(params))
+
+
+def advance(solver, state: State, data, fit_intercept: bool = True) -> State:
+    """One step of the search."""
+    loss_of = _free(data, fit_intercept)
+    updates, solver_state = solver.update(
+        state.gradient,
+        state.solver_state,
+        state.params,
+        value=state.loss,
+        grad=state.gradient,
+        value_fn=loss_of,
+    )
+    params = optax.apply_updates(state.params, updates)
+    if optax.tree_utils.tree_get(solver_state, "value") is None:
+        loss, gradient = jax.value_and_grad(loss_of)(params)
+    else:  # a line search ended at these params and has computed both
+        loss, gradient = optax.value_and_grad_from_state(loss_of)(
+            params, state=solver_state
+        )
+    return State(params, loss, gradient, state.steps + 1, solver_state)
+
+
+def gradient_norm(state: State) -> jax.Array:
+    weights, bias = state.gradient
+    return jnp.maximum(jnp.max(jnp.abs(weights)), jnp.abs(bias))
+
+
+def _free(data, fit_intercept):
+    """The objective of the parameters that are free to move."""
+    if fit_intercept:
+        return partial(objective, problem=data)
+    return lambda params: objective((params[0], jnp.zeros_like(params[1])), data)
+
+
+def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Params:
+    columns, dtype = features.shape[1], features.dtype
+    weights, bias = (jnp.zeros(columns), 0.0) if init is None else init[:2]
+    weights, bias = jnp.asarray(weights, dtype), jnp.asarray(bias, dtype)
+    if weights.shape != (columns,) or bias.shape != ():
+        raise ValueError(
+            "init must hold weights of one value per column of features and a scalar "
+            f"bias, got {weights.shape} and {bias.shape} for {columns} columns."
+        )
+    return weights, bias if fit_intercept else jnp.zeros_like(bias)
