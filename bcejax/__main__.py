@@ -88,7 +88,7 @@ def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not match or int(match[1]) < 100:
         raise argparse.ArgumentTypeError(
-            f"must be ROWSxCOLUMNS with at least 100 rows, such as 1000000x50, got {text}"
+            f"must be ROWSxCOLUMNS, at least 100 rows, such as 1000000x50, got {text}"
         )
     return int(match[1]), int(match[2])
 

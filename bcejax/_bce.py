@@ -15,8 +15,8 @@ Shapes: `labels` has the shape of `logits` or is a scalar; `pos_weight` and `whe
 broadcast to it; the logits are never broadcast. Dtypes: the result has the dtype of
 `logits`; 16-bit logits are computed in float32 and rounded once, and labels are not
 rounded to 16 bits at all. Where `where` is False the loss and every derivative are 0,
-whatever the other arguments hold there, NaN included. Labels outside [0, 1] and negative
-weights are errors under `jax.experimental.checkify.checkify`.
+whatever the other arguments hold there, NaN included. Labels outside [0, 1] and
+negative weights are errors under `jax.experimental.checkify.checkify`.
 """
 
 import jax
@@ -53,8 +53,9 @@ def bce_with_logits(
         real, or `where` is not bool.
       ValueError: if a shape does not fit that of `logits`, which is never broadcast.
     Example:
-      >>> print(bce_with_logits(jnp.array([-2.0, 2.0, jnp.inf]), jnp.array([1, 1, 1])))
-      [2.126928   0.12692805 0.        ]
+      >>> print(bce_with_logits(jnp.array([-2, 0.5, jnp.inf]), 1))
+      [2.1269 0.4741 0.    ]
+
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
@@ -77,8 +78,8 @@ def bce_with_logits_grad(
     Returns:
       `[...]`, dtype of `logits`, in [−pos_weight, 1].
     Example:
-      >>> print(bce_with_logits_grad(jnp.array([0.0, 20.0]), jnp.array([1, 1])))
-      [-5.0000000e-01 -2.0611537e-09]
+      >>> print(bce_with_logits_grad(0.0, 1), f"{bce_with_logits_grad(20.0, 1):.3e}")
+      -0.5 -2.061e-09
     """
     return _apply(_bce_dx, logits, labels, pos_weight, where)
 
@@ -100,8 +101,8 @@ def bce_with_logits_hessian(
     Returns:
       `[...]`, dtype of `logits`, in [0, ¼] without `pos_weight`.
     Example:
-      >>> print(bce_with_logits_hessian(jnp.array([0.0, 20.0]), jnp.array([1, 1])))
-      [2.5000000e-01 2.0611537e-09]
+      >>> f"{bce_with_logits_hessian(0.0, 1)}, {bce_with_logits_hessian(20.0, 1):.3e}"
+      '0.25, 2.061e-09'
     """
     return _apply(_bce_dxx, logits, labels, pos_weight, where)
 
@@ -132,7 +133,8 @@ def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
 def _bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
     if w is None:
         return _bce_unweighted(x, y)
-    return _times(w * y, _softplus(-x)) + _times(1 - y, _softplus(x))
+    # w outside: its slope is y · softplus(−x), where a label 0 must meet the ∞ first.
+    return _times(w, _times(y, _softplus(-x))) + _times(1 - y, _softplus(x))
 
 
 @jax.custom_jvp
@@ -140,11 +142,11 @@ def _bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
     # log(1 + e^−|x|), which both labels share, plus |x| for the label mass on the wrong
     # side. The usual max(x, 0) − x y cancels: at x = 8, y = 0.999 it loses nine bits.
     #
-    # XLA runs a sum over this at the speed of memory because there is no select,
-    # comparison or clip in it, and because value and gradient have no subexpression in
-    # common (`benchmarks/speed.py` holds the alternatives). Hence the unusual |x| below:
-    # it is 0 where no mass is wrong, so that an infinite logit on the right side costs
-    # 0 and not ∞ · 0. |wrong · most| · most is 0 or ∞ (for every normal label).
+    # XLA's CPU sums this in one vectorised pass because there is no select, comparison
+    # or clip in it, and beside its gradient because the two have no subexpression in
+    # common, not even the constant 1 (`benchmarks/RESULTS.md` has the alternatives).
+    # Hence the unusual |x| below: it is 0 where no mass is wrong, so that an infinite
+    # logit on the right side costs 0 and not ∞ · 0. |wrong · most| · most is 0 or ∞.
     most = jnp.finfo(x.dtype).max
     wrong = y - jnp.maximum(jnp.sign(x), 0)
     reach = jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
@@ -176,8 +178,8 @@ def bce_with_probs(
     """Binary cross-entropy −y log p − (1 − y) log(1 − p) of each probability, in nats.
 
     For probabilities that come from elsewhere: where there is a logit, use
-    `bce_with_logits`, since a probability near 1 has already lost its digits. Exact at 0
-    and 1: 0 · log 0 is 0, and a certain wrong answer costs ∞. The gradient is
+    `bce_with_logits`, since a probability near 1 has already lost its digits. Exact at
+    0 and 1: 0 · log 0 is 0, and a certain wrong answer costs ∞. The gradient is
     (1 − y)/(1 − p) − y/p. Nothing is clipped.
 
     Args:
@@ -190,8 +192,8 @@ def bce_with_probs(
       TypeError: if `probs` is not floating point, `labels` not real, `where` not bool.
       ValueError: if a shape does not fit that of `probs`, which is never broadcast.
     Example:
-      >>> print(bce_with_probs(jnp.array([0.0, 0.5, 1.0]), jnp.array([0, 1, 0])))
-      [0.        0.6931472       inf]
+      >>> print(bce_with_probs(jnp.array([0, 0.5, 1]), jnp.array([0, 1, 0])))
+      [0.     0.6931    inf]
     """
     return _apply(_bce_with_probs, probs, labels, None, where, name="probs")
 

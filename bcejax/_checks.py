@@ -18,7 +18,8 @@ def floating(x: ArrayLike, name: str, hint: str = "") -> jax.Array:
     x = jnp.asarray(x)
     if x.dtype not in _FLOATS:
         raise TypeError(
-            f"{name} must be bfloat16, float16, float32 or float64, got {x.dtype}.{hint}"
+            f"{name} must be bfloat16, float16, float32 or float64, "
+            f"got {x.dtype}.{hint}"
         )
     return x
 
@@ -67,7 +68,7 @@ def in_range(x: jax.Array, name: str, low: float, high: float, where=True) -> No
     x = x.astype(widened(x.dtype))  # integers cannot hold the ±∞ below
     checkify.debug_check(
         jnp.all((x >= low) & (x <= high) | ~jnp.asarray(where)),
-        f"{name} must lie in [{low:g}, {high:g}], got values from {{least}} to {{most}}",
+        f"{name} must lie in [{low:g}, {high:g}], got {{least}} to {{most}}",
         least=jnp.min(x, initial=jnp.inf, where=where),
         most=jnp.max(x, initial=-jnp.inf, where=where),
     )

@@ -26,8 +26,8 @@ def optimal_logit(
 ) -> jax.Array:
     """The constant λ with the least loss, argmin_λ Σ w ℓ(offset + λ, y).
 
-    Without an offset it is the logit of the weighted mean label, log(m/k) for m ones and
-    k zeros. With an offset it is the one root of Σ w (σ(offset + λ) − y), found by
+    Without an offset it is the logit of the weighted mean label, log(m/k) for m ones
+    and k zeros. With an offset it is the one root of Σ w (σ(offset + λ) − y), found by
     Newton's method within a bracket. Labels that are all 0 give −∞, all 1 give ∞.
     Differentiable in labels, weights and offset, to every order.
 
@@ -45,7 +45,7 @@ def optimal_logit(
       ValueError: if `weights` or `offset` does not broadcast to the shape of `labels`.
     Example:
       >>> print(optimal_logit(jnp.array([1, 0, 0, 0])))
-      -1.0986123
+      -1.0986
       >>> print(optimal_logit(jnp.array([1, 0]), offset=jnp.array([2.0, -4.0])))
       1.0
     """

@@ -37,8 +37,8 @@ def sigmoid(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: if `x` is not floating point.
     Example:
-      >>> print(sigmoid(jnp.array([-jnp.inf, 0.0, 2.0])))
-      [0.        0.5       0.8807971]
+      >>> print(sigmoid(jnp.array([-jnp.inf, 0, 2])))
+      [0.     0.5    0.8808]
     """
     return _elementwise(_sigmoid, x, "x")
 
@@ -54,16 +54,13 @@ _sigmoid.defjvps(lambda x_dot, _, x: x_dot * _sigmoid_slope(x))
 
 @jax.custom_jvp
 def _sigmoid_slope(x: jax.Array) -> jax.Array:
-    # h = σ(x) σ(−x) = e / (1 + e)² with e = e^−|x| ≤ 1: one exp and one division.
-    e = jnp.exp(-jnp.abs(x))
-    return e / jnp.square(1 + e)
+    # h = σ(x) σ(−x), multiplied out. e/(1 + e)² with e = e^−|x| has one exp less, but
+    # errs by 3.9 ulp for 2.6 and exceeds ¼ near 0.
+    return 1 / (2 + (jnp.exp(x) + jnp.exp(-x)))
 
 
-# The form above is even in x; σ(−x) − σ(x) = −tanh(x/2) carries the sign, and its digits
-# through 0 as well.
-_sigmoid_slope.defjvps(
-    lambda x_dot, slope, x: x_dot * -_sigmoid_slope(x) * jnp.tanh(x / 2)
-)
+# σ(−x) − σ(x) is −tanh(x/2), whose digits last through 0.
+_sigmoid_slope.defjvps(lambda x_dot, h, x: x_dot * -h * jnp.tanh(x / 2))
 
 
 @jax.jit
@@ -80,8 +77,8 @@ def softplus(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: if `x` is not floating point.
     Example:
-      >>> print(softplus(jnp.array([-100.0, 0.0, 100.0])))
-      [3.7835059e-44 6.9314718e-01 1.0000000e+02]
+      >>> print(softplus(jnp.array([-jnp.inf, 0, 100])))
+      [  0.       0.6931 100.    ]
     """
     return _elementwise(_softplus, x, "x")
 
@@ -110,8 +107,8 @@ def log_sigmoid(x: ArrayLike) -> jax.Array:
     Raises:
       TypeError: if `x` is not floating point.
     Example:
-      >>> print(log_sigmoid(jnp.array([-100.0, 0.0, 17.0])))
-      [-1.0000000e+02 -6.9314718e-01 -4.1399378e-08]
+      >>> print(log_sigmoid(-100.0), f"{log_sigmoid(17.0):.3e}")
+      -100.0 -4.140e-08
     """
     return _elementwise(lambda x: -_softplus(-x), x, "x")
 
@@ -130,8 +127,8 @@ def logit(p: ArrayLike) -> jax.Array:
     Raises:
       TypeError: if `p` is not floating point.
     Example:
-      >>> print(logit(jnp.array([0.0, 0.25, 0.5, 1.0])))
-      [      -inf -1.0986123  0.              inf]
+      >>> print(logit(jnp.array([0, 0.25, 0.5, 1])))
+      [   -inf -1.0986  0.         inf]
     """
     p = _checks.floating(p, "p")
     _checks.in_range(p, "p", 0, 1)
@@ -148,12 +145,13 @@ def _logit(p: jax.Array) -> jax.Array:
 def _log_ratio(a: jax.Array, b: jax.Array, difference: jax.Array) -> jax.Array:
     # log(a/b) for a, b ≥ 0, given a − b. As log1p(|a − b| / min(a, b)) with the sign of
     # a − b it keeps its digits where a ≈ b, and is ±∞ where one of them is 0.
-    ratio = jnp.abs(difference) / jnp.minimum(a, b)
+    least = jnp.minimum(a, b)
+    ratio = jnp.where(least == 0, jnp.inf, jnp.abs(difference) / least)  # −0 is 0 too
     return jnp.sign(difference) * jnp.log1p(ratio)
 
 
-# min, sign and |·| again have no derivative where a = b. `difference` adds nothing: it is
-# the same a − b.
+# min, sign and |·| again have no derivative where a = b. `difference` adds nothing: it
+# is the same a − b.
 _log_ratio.defjvps(
     lambda a_dot, _, a, b, difference: _times(a_dot, 1 / a),
     lambda b_dot, _, a, b, difference: _times(b_dot, -1 / b),
@@ -174,5 +172,5 @@ def _finite(x: jax.Array) -> jax.Array:
     return jnp.where(jnp.isinf(x), 0, x)
 
 
-# The slope of x itself: that of _softplus at ∞ is 1, and must not vanish with its value.
+# The slope of x itself, which must not vanish with its value at ∞: softplus has 1.
 _finite.defjvps(lambda x_dot, _, x: x_dot)

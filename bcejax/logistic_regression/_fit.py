@@ -79,8 +79,8 @@ def fit(
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
-      >>> bool(model.converged), model.weights.round(3)
-      (True, Array([0.732], dtype=float32))
+      >>> print(model.converged, model.weights)
+      True [0.73]
     """
     data = problem(features, labels, l2, sample_weight, offset)
     solver = solver_of(solver)
@@ -145,7 +145,7 @@ def solver_of(solver: str | optax.GradientTransformation):
         )
     if not isinstance(solver, optax.GradientTransformation):
         raise TypeError(
-            f'solver must be "lbfgs" or an optax optimiser, got {type(solver).__name__}.'
+            f'solver must be "lbfgs" or an optax optimiser, got a {type(solver)}.'
         )
     return optax.with_extra_args_support(solver)
 
@@ -189,12 +189,15 @@ def _free(data, fit_intercept):
 
 
 def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Params:
-    columns, dtype = features.shape[1], features.dtype
-    weights, bias = (jnp.zeros(columns), 0.0) if init is None else init[:2]
-    weights, bias = jnp.asarray(weights, dtype), jnp.asarray(bias, dtype)
-    if weights.shape != (columns,) or bias.shape != ():
+    # A sum over the rows, so that the zeros live on the mesh of sharded features.
+    zeros = jnp.zeros_like(features.sum(axis=0))
+    if init is None:
+        return zeros, zeros.sum()
+    weights, bias = jnp.asarray(init[0]), jnp.asarray(init[1])
+    if weights.shape != zeros.shape or bias.shape != ():
         raise ValueError(
             "init must hold weights of one value per column of features and a scalar "
-            f"bias, got {weights.shape} and {bias.shape} for {columns} columns."
+            f"bias, got {weights.shape} and {bias.shape} for {zeros.size} columns."
         )
-    return weights, bias if fit_intercept else jnp.zeros_like(bias)
+    weights, bias = weights.astype(zeros.dtype), bias.astype(zeros.dtype)
+    return zeros + weights, zeros.sum() + (bias if fit_intercept else 0)

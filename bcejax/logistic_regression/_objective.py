@@ -83,8 +83,8 @@ def has_no_optimum(params: Params, problem: Problem) -> jax.Array:
     """Whether `params` prove that the loss has no minimum, only a limit at infinity.
 
     They do if every label is 0 or 1 and what is not penalised, all of the model or with
-    l2 > 0 its bias alone, puts every row on its own side of 0: scaling it up then always
-    lowers the loss.
+    l2 > 0 its bias alone, puts every row on its own side of 0: scaling it up then
+    always lowers the loss.
     """
     weights, bias = params
     logits = linear((jnp.where(problem.l2 > 0, 0, weights), bias), problem.features)

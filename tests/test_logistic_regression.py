@@ -1,0 +1,272 @@
+"""logistic_regression: against scikit-learn, from bad starts, weighted, batched."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.experimental import checkify
+from jax.sharding import NamedSharding, PartitionSpec
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from bcejax.logistic_regression import Fit, fit, predict_logits, predict_probs
+
+L2 = 0.01
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    x, y = load_breast_cancer(return_X_y=True)
+    return StandardScaler().fit_transform(x).astype(np.float32), y
+
+
+def optimum(x, y, l2=L2, **options):
+    """scikit-learn's weights and bias, in float64."""
+    model = LogisticRegression(
+        C=1 / (l2 * len(y)), solver="newton-cholesky", tol=1e-12, **options
+    ).fit(np.float64(x), y)
+    return np.append(model.coef_[0], model.intercept_)
+
+
+def parameters(model: Fit):
+    return np.append(model.weights, model.bias)
+
+
+@pytest.mark.parametrize("start", [None, 50, -50])
+def test_it_finds_scikit_learns_optimum_in_float32_from_any_start(cancer, start):
+    x, y = cancer
+    init = None if start is None else (jnp.full(30, start), start)
+    model = fit(x, y, l2=L2, init=init)
+    assert model.converged
+    assert model.gradient_norm <= 1e-6
+    assert 0 < model.steps < 100
+    np.testing.assert_allclose(parameters(model), optimum(x, y), atol=1e-4)
+
+
+def test_float64_reaches_a_tighter_tolerance(x64, cancer):
+    x, y = cancer
+    model = fit(np.float64(x), y, l2=L2, tol=1e-10)
+    assert model.converged and model.weights.dtype == jnp.float64
+    np.testing.assert_allclose(parameters(model), optimum(x, y), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "solver", [optax.adam(0.05), optax.sgd(1.0, momentum=0.9, nesterov=True)]
+)
+def test_any_optax_optimiser_finds_it_too(cancer, solver):
+    x, y = cancer
+    model = fit(x, y, l2=L2, solver=solver, max_steps=3000)
+    assert model.converged
+    np.testing.assert_allclose(parameters(model), optimum(x, y), atol=1e-3)
+
+
+def test_loss_is_the_objective_with_its_penalty(cancer):
+    x, y = cancer
+    model = fit(x, y, l2=L2)
+    signed = np.where(y == 1, -1, 1) * (np.float64(x) @ model.weights + model.bias)
+    penalty = L2 / 2 * np.sum(np.float64(model.weights) ** 2)
+    np.testing.assert_allclose(
+        model.loss, np.logaddexp(0, signed).mean() + penalty, rtol=1e-6
+    )
+
+
+def test_vmap_over_penalties_is_a_regularisation_path(cancer):
+    x, y = cancer
+    penalties = jnp.array([1e-3, 1e-2, 0.1, 1.0])
+    path = jax.vmap(lambda l2: fit(x, y, l2=l2))(penalties)
+    assert path.weights.shape == (4, 30)
+    assert jnp.all(path.converged)
+    for i, l2 in enumerate(penalties):
+        got = parameters(jax.tree.map(lambda leaf, i=i: leaf[i], path))
+        np.testing.assert_allclose(got, optimum(x, y, float(l2)), atol=1e-3 / l2**0.5)
+
+
+def test_vmap_over_bootstraps(cancer):
+    x, y = cancer
+    counts = np.random.RandomState(0).multinomial(len(y), [1 / len(y)] * len(y), 5)
+    models = jax.vmap(lambda w: fit(x, y, l2=L2, sample_weight=w))(counts)
+    assert jnp.all(models.converged)
+    repeated = np.repeat(np.arange(len(y)), counts[3])
+    np.testing.assert_allclose(
+        models.weights[3], fit(x[repeated], y[repeated], l2=L2).weights, atol=1e-4
+    )
+
+
+def test_weights_equal_repeated_rows_and_scikit_learns_sample_weight(cancer):
+    x, y = cancer
+    weight = np.arange(len(y)) % 4
+    model = fit(x, y, l2=L2, sample_weight=weight)
+    repeated = fit(np.repeat(x, weight, axis=0), np.repeat(y, weight), l2=L2)
+    np.testing.assert_allclose(parameters(model), parameters(repeated), atol=1e-4)
+    strength = 1 / (L2 * weight.sum())
+    theirs = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-12).fit(
+        np.float64(x), y, sample_weight=weight
+    )
+    np.testing.assert_allclose(model.weights, theirs.coef_[0], atol=1e-4)
+
+
+def test_an_offset_is_a_feature_of_coefficient_one(cancer):
+    x, y = cancer
+    x = x[:, :5]
+    offset = 0.7 * x[:, 0] - 2.0
+    plain = fit(x, y, max_steps=500)
+    shifted = fit(x, y, offset=offset, max_steps=500)
+    assert plain.converged and shifted.converged
+    moved = parameters(shifted) + np.array([0.7, 0, 0, 0, 0, -2.0])
+    np.testing.assert_allclose(moved, parameters(plain), atol=3e-3)
+
+
+def test_without_intercept_the_bias_stays_zero(cancer):
+    x, y = cancer
+    model = fit(x, y, l2=L2, fit_intercept=False, init=(jnp.ones(30), 3.0))
+    assert model.bias == 0 and model.converged
+    expected = optimum(x, y, fit_intercept=False)
+    np.testing.assert_allclose(parameters(model), expected, atol=1e-4)
+
+
+def test_a_warm_start_is_already_there(cancer):
+    x, y = cancer
+    model = fit(x, y, l2=L2)
+    again = fit(x, y, l2=L2, init=model)
+    assert again.steps == 0 and again.converged
+    assert jnp.array_equal(again.weights, model.weights)
+
+
+def test_soft_labels_are_probabilities():
+    x = jnp.array([[0.0], [1.0], [2.0]])
+    probs = jax.nn.sigmoid(0.8 * x[:, 0] - 0.3)
+    model = fit(x, probs, tol=1e-7)
+    np.testing.assert_allclose(parameters(model), [0.8, -0.3], atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", optax.adam(1.0)])
+def test_separable_data_have_no_optimum_and_do_not_overflow(solver):
+    x = jnp.arange(-5.0, 6)[:, None]
+    model = fit(x, x[:, 0] > 0.5, max_steps=5000, solver=solver)
+    assert not model.converged
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in model)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_one_class_has_no_optimum(cancer, l2):
+    x, _ = cancer
+    model = fit(x, np.ones(len(x)), l2=l2)
+    assert not model.converged
+    assert jnp.isfinite(model.bias) and model.loss < 1e-5
+    assert fit(x, np.ones(len(x)), l2=0.1, fit_intercept=False).converged
+
+
+def test_too_few_steps_do_not_converge(cancer):
+    x, y = cancer
+    model = fit(x, y, l2=L2, max_steps=3)
+    assert model.steps == 3 and not model.converged
+    assert model.gradient_norm > 1e-6
+
+
+def test_nan_in_the_data_ends_the_search_at_once(cancer):
+    x, y = cancer
+    model = fit(np.where(x == x[0, 0], np.nan, x), y, l2=L2)
+    assert not model.converged and model.steps <= 1
+
+
+def test_offsets_of_fifty_and_rows_of_no_weight(cancer):
+    x, y = cancer
+    offset = np.where(np.arange(len(y)) % 2, 50, -50)
+    model = fit(x, y, l2=1.0, offset=offset, sample_weight=y != 1)
+    assert jnp.all(jnp.isfinite(model.weights))
+    model = fit(x, y, l2=1.0, offset=offset, max_steps=500)
+    assert model.converged
+
+
+def test_a_single_row_and_more_columns_than_rows():
+    assert fit(jnp.ones((1, 1)), jnp.array([0.25]), l2=1.0).converged
+    x = np.random.RandomState(0).randn(5, 20)
+    assert fit(x, [0, 1, 0, 1, 1], l2=0.1).converged
+
+
+def test_predictions(cancer):
+    x, y = cancer
+    model = fit(x, y, l2=L2)
+    logits = predict_logits(model, x)
+    np.testing.assert_allclose(
+        logits, np.float64(x) @ model.weights + model.bias, rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        predict_probs(model, x), 1 / (1 + np.exp(-np.float64(logits))), rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="must have the 30 columns of the fit"):
+        predict_logits(model, x[:, :3])
+
+
+def test_sharded_rows_give_the_same_fit(cancer):
+    x, y = cancer[0][:568], cancer[1][:568]
+    sharding = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows"))
+    sharded = fit(jax.device_put(x, sharding), jax.device_put(y, sharding), l2=L2)
+    assert sharded.converged
+    np.testing.assert_allclose(
+        parameters(sharded), parameters(fit(x, y, l2=L2)), atol=1e-4
+    )
+
+
+def test_it_runs_inside_jit_and_scan(cancer):
+    x, y = cancer
+
+    def warm_path(model, l2):
+        model = fit(x, y, l2=l2, init=model)
+        return model, model.converged
+
+    start = fit(x, y, l2=1.0)
+    _, converged = jax.jit(
+        lambda start: jax.lax.scan(warm_path, start, jnp.array([0.3, 0.1, 0.03]))
+    )(start)
+    assert jnp.all(converged)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8", "bool"])
+def test_narrow_features_are_fitted_in_float32(dtype):
+    x = jnp.array([[0], [1], [1], [0]], dtype)
+    model = fit(x, jnp.array([0, 1, 0, 1]), l2=0.1)
+    assert model.weights.dtype == jnp.float32 and model.converged
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"features": np.ones(4)}, ValueError, r"\(rows, columns\).*got \(4,\)"),
+        ({"features": np.ones((0, 2))}, ValueError, r"got \(0, 2\)"),
+        ({"features": np.ones((4, 2), complex)}, TypeError, "features must be"),
+        ({"labels": np.ones(3)}, ValueError, r"labels \(3,\) and features \(4, 2\)"),
+        ({"labels": np.ones((4, 1))}, ValueError, r"labels \(4, 1\)"),
+        (
+            {"sample_weight": np.ones(3)},
+            ValueError,
+            "sample_weight must have the shape",
+        ),
+        ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
+        ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar.*vmap over it"),
+        ({"init": (np.ones(3), 0.0)}, ValueError, r"init must hold .* \(3,\)"),
+        ({"solver": "newt"}, ValueError, 'solver must be "lbfgs".*got "newt"'),
+        ({"solver": 3}, TypeError, "solver must be .*int"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(change, error, message):
+    arguments = {"features": np.ones((4, 2)), "labels": np.array([0, 1, 0, 1])}
+    with pytest.raises(error, match=message):
+        fit(**(arguments | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.array([0, 1, 0, 2])}, "labels must lie in"),
+        ({"sample_weight": -1.0}, "sample_weight must lie in"),
+        ({"l2": -1.0}, "l2 must lie in"),
+    ],
+)
+def test_values_out_of_range_are_errors_under_checkify(change, message):
+    arguments = {"features": np.ones((4, 2)), "labels": np.array([0, 1, 0, 1])}
+    error, _ = checkify.checkify(lambda: fit(**(arguments | change)))()
+    with pytest.raises(checkify.JaxRuntimeError, match=message):
+        error.throw()
