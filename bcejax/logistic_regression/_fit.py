@@ -80,7 +80,7 @@ def fit(
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
       >>> print(model.converged, model.weights)
-      True [0.73]
+      True [0.908]
     """
     data = problem(features, labels, l2, sample_weight, offset)
     solver = solver_of(solver)
