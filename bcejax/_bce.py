@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from bcejax import _checks
-from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _times
+from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _tail, _times
 
 
 @jax.jit
@@ -150,7 +150,7 @@ def _bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
     most = jnp.finfo(x.dtype).max
     wrong = y - jnp.maximum(jnp.sign(x), 0)
     reach = jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
-    return jnp.log1p(jnp.exp(-jnp.abs(x))) + jnp.abs(wrong) * reach
+    return _tail(x) + jnp.abs(wrong) * reach
 
 
 _bce_unweighted.defjvps(

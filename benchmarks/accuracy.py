@@ -11,7 +11,6 @@ Errors count where the exact value is a normal number of the type computed in.
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import _results
@@ -159,7 +158,7 @@ def torch_orders(y) -> list[dict[str, Callable]]:
             (value,) = torch.autograd.grad(value.sum(), logits, create_graph=True)
         return value.detach().view(bits.dtype).numpy().view(x.dtype)
 
-    return [{"torch": partial(result, order=order)} for order in range(3)]
+    return [{"torch": lambda x, order=order: result(x, order)} for order in range(3)]
 
 
 # Judging
@@ -174,54 +173,50 @@ class Judgement(NamedTuple):
 
 
 def errors_in_ulp(got, exact, scale, xp):
+    """Errors in ulp of `scale`, or 0 where that is not normal; and where it is."""
     info = jnp.finfo(got.dtype)
     wide = info.dtype == jnp.float64
-    floor = jnp.finfo(jnp.float64 if wide else jnp.float32).smallest_normal
-    scale = abs(scale)
-    judged = (scale >= float(floor)) & (scale <= float(info.max))
-    exponent = xp.frexp(xp.where(judged, scale, 1))[1] - 1
-    exponent = xp.maximum(exponent, info.minexp) - info.nmant
-    ulp = xp.ldexp(xp.ones_like(scale), exponent)
-    return xp.where(judged, abs(got.astype(exact.dtype) - exact) / ulp, 0), judged
+    floor = float(jnp.finfo(jnp.float64 if wide else jnp.float32).smallest_normal)
+    scale = abs(scale).astype(np.float64)
+    judged = (scale >= floor) & (scale <= float(info.max))
+    exponent_only = scale.view(np.int64) & 0x7FF0000000000000  # a power of two
+    power = xp.maximum(exponent_only.view(np.float64), 2.0**info.minexp)
+    error = abs(got.astype(exact.dtype) - exact) / power * 2.0**info.nmant
+    return xp.where(judged, error, 0), judged
 
 
-@partial(jax.jit, static_argnums=(0,))
-def judge(exact_of, x, got, low, high):
-    """Partial sums of a judgement, over one chunk."""
-    exact = exact_of(x.astype(jnp.float64))
+@jax.jit
+def judge(exact, got, low, high):
+    """Worst error of one chunk, the number above ½ and 1, judged, and out of range."""
     errors, judged = errors_in_ulp(got, exact, exact, jnp)
     errors = jnp.where(jnp.isnan(errors), jnp.inf, errors)  # NaN is as wrong as can be
-    worst = jnp.argmax(errors)
-    outside = (got < low) | (got > high) | (jnp.isnan(got) & ~jnp.isnan(x))
-    return (
-        errors[worst],
-        x[worst],
-        jnp.sum(errors > 0.5),
-        jnp.sum(errors > 1),
-        jnp.sum(judged),
-        jnp.sum(outside),
-    )
+    outside = ~((got >= low) & (got <= high))
+    counts = [jnp.sum(a) for a in (errors > 0.5, errors > 1, judged, outside)]
+    return jnp.max(errors), jnp.stack(counts)
 
 
-def sweep(quantity: Quantity, function, chunks) -> Judgement:
-    exact_of = exact_in_jax(quantity)
-    worst, at, totals = -1.0, np.nan, np.zeros(4)
+@jax.jit
+def worst_of(exact, got):
+    errors, _ = errors_in_ulp(got, exact, exact, jnp)
+    return jnp.argmax(jnp.where(jnp.isnan(errors), jnp.inf, errors))
+
+
+def sweep(quantity: Quantity, functions: dict[str, Callable], chunks):
+    exact_of = jax.jit(lambda x: quantity.exact(x.astype(jnp.float64), np=jnp))
+    found = {name: (-1.0, np.nan, np.zeros(4)) for name in functions}
     for x in chunks:
-        got = jnp.asarray(function(x))
-        error, where, *counts = judge(exact_of, x, got, quantity.low, quantity.high)
-        totals += np.array(counts, float)
-        if error > worst:
-            worst, at = float(error), float(where)
-    half, one, judged, outside = totals
-    return Judgement(worst, at, half / judged, one / judged, int(outside))
-
-
-_JAX_EXACT: dict[str, Callable] = {}
-
-
-def exact_in_jax(quantity: Quantity):
-    """One function object per quantity, so that `judge` compiles once for it."""
-    return _JAX_EXACT.setdefault(quantity.name, partial(quantity.exact, np=jnp))
+        exact = exact_of(x)
+        for name, function in functions.items():
+            worst, at, totals = found[name]
+            got = jnp.asarray(function(x))
+            error, counts = judge(exact, got, quantity.low, quantity.high)
+            if error > worst:
+                worst, at = float(error), float(x[worst_of(exact, got)])
+            found[name] = worst, at, totals + np.array(counts)
+    return {
+        name: Judgement(worst, at, half / judged, one / judged, int(outside))
+        for name, (worst, at, (half, one, judged, outside)) in found.items()
+    }
 
 
 def every_16_bit(dtype):
@@ -230,12 +225,17 @@ def every_16_bit(dtype):
     return [x[~jnp.isnan(x)]]
 
 
+@jax.jit
+def float32_codes(start, step):
+    codes = start + step * jnp.arange(CHUNK, dtype=jnp.uint32)  # modulo 2³²
+    x = jax.lax.bitcast_convert_type(codes, jnp.float32)
+    return jnp.where(jnp.isnan(x), 1, x)
+
+
 def float32s(step: int, title: str):
     starts = range(0, 2**32, CHUNK * step)
     for start in tqdm.tqdm(starts, title, leave=False, disable=None):
-        codes = start + step * np.arange(CHUNK, dtype=np.uint64)
-        codes = codes[codes < 2**32].astype(np.uint32)
-        yield jnp.asarray(np.nan_to_num(codes.view(np.float32), nan=1.0))
+        yield float32_codes(jnp.uint32(start), jnp.uint32(step))
 
 
 def float64s() -> np.ndarray:
@@ -298,29 +298,30 @@ def main() -> None:
 
     text = "## Accuracy\n\n" + _results.provenance() + judge_the_judges()
     text += (
-        "Largest error in ulp and where; share of results off by more than 0.5 and 1 "
-        "ulp. bfloat16 and float16: every value. float32: "
-        f"{'every value' if step == 1 else f'every {step}th code'} for bcejax, every "
-        f"{STEP}th code for peers. float64: {float64s().size:,} values.\n\n"
+        "Largest error in ulp and where, and the share of float32 results off by more "
+        "than 0.5 and 1 ulp; bcejax in bold. bfloat16 and float16: every value. "
+        f"float32: {'every value' if step == 1 else f'every {step}th code'} for bcejax, "
+        f"every {STEP}th code for peers. float64: {float64s().size:,} values.\n\n"
     )
     rows, outside = [], 0
     points = float64s()
     for quantity in quantities():
-        listed = [(name, f, True) for name, f in quantity.ours.items()]
-        listed += [(name, f, False) for name, f in quantity.peers.items()]
-        for name, function, ours in listed:
-            title = f"{quantity.name}, {name}"
-            results = [
-                sweep(quantity, function, every_16_bit(jnp.bfloat16)),
-                sweep(quantity, function, every_16_bit(jnp.float16)),
-                sweep(quantity, function, float32s(step if ours else STEP, title)),
-                judge_float64(quantity, function, points),
-            ]
-            outside += sum(r.outside for r in results) if ours else 0
+        both = quantity.ours | quantity.peers
+        narrow = [
+            sweep(quantity, both, every_16_bit(dtype))
+            for dtype in (jnp.bfloat16, jnp.float16)
+        ]
+        float32 = sweep(quantity, quantity.ours, float32s(step, quantity.name))
+        float32 |= sweep(quantity, quantity.peers, float32s(STEP, quantity.name))
+        for name, function in both.items():
+            results = [found[name] for found in (*narrow, float32)]
+            results.append(judge_float64(quantity, function, points))
+            if name in quantity.ours:
+                outside += sum(result.outside for result in results)
             rows.append(
-                [quantity.name, f"**bcejax** {name}" if ours else name]
-                + [f"{r.worst:.3g} at {r.at:.4g}" for r in results]
-                + [f"{results[2].above_half:.2%}", f"{results[2].above_one:.2%}"]
+                [quantity.name, f"**{name}**" if name in quantity.ours else name]
+                + [f"{result.worst:.3g} at {result.at:.4g}" for result in results]
+                + [f"{float32[name].above_half:.2%}", f"{float32[name].above_one:.2%}"]
             )
             print(*rows[-1], sep="  ", flush=True)
     header = ["", "by", "bfloat16", "float16", "float32", "float64"]

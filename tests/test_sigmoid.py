@@ -9,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 import bcejax
+from bcejax import _sigmoid
 
 ELEMENTWISE = {
     bcejax.sigmoid: oracle.sigmoid,
@@ -164,3 +165,15 @@ def test_what_is_not_floating_is_refused(function, bad):
 def test_shape_and_dtype_are_kept(x64, function, dtype, shape):
     result = function(jnp.full(shape, 0.25, dtype))
     assert (result.shape, result.dtype) == (shape, dtype)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 2**-25), ("float64", 2**-54)])
+def test_the_polynomial_is_atanh_to_more_digits_than_the_dtype_has(dtype, error):
+    q = np.linspace(1e-3, 2 / 3, 101)
+    with mpmath.workdps(40):
+        got = [
+            v + v * v**2 * mpmath.polyval(_sigmoid._ATANH[jnp.dtype(dtype)], v**2)
+            for v in map(mpmath.mpf, q)
+        ]
+        exact = [2 * mpmath.atanh(v / 2) for v in map(mpmath.mpf, q)]
+        assert all(abs(g / e - 1) < error for g, e in zip(got, exact, strict=True))
