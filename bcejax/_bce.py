@@ -19,6 +19,8 @@ whatever the other arguments hold there, NaN included. Labels outside [0, 1] and
 negative weights are errors under `jax.experimental.checkify.checkify`.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -27,7 +29,6 @@ from bcejax import _checks
 from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _tail, _times
 
 
-@jax.jit
 def bce_with_logits(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -62,7 +63,6 @@ def bce_with_logits(
     return _apply(_bce, logits, labels, pos_weight, where)
 
 
-@jax.jit
 def bce_with_logits_grad(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -84,7 +84,6 @@ def bce_with_logits_grad(
     return _apply(_bce_dx, logits, labels, pos_weight, where)
 
 
-@jax.jit
 def bce_with_logits_hessian(
     logits: ArrayLike,
     labels: ArrayLike,
@@ -108,6 +107,18 @@ def bce_with_logits_hessian(
 
 
 def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
+    result = _compiled(core, name, x, labels, pos_weight, where)
+    if _checks.tracing():
+        _checks.in_range(labels, "labels", 0, 1, where)
+        if pos_weight is not None:
+            _checks.in_range(pos_weight, "pos_weight", 0, jnp.inf, where)
+        if name == "probs":
+            _checks.in_range(x, name, 0, 1, where)
+    return result
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _compiled(core, name, x, labels, pos_weight, where) -> jax.Array:
     """Check the arguments, widen 16 bits, and keep masked elements out of `core`."""
     x = _checks.floating(x, name, hint=f" The order of arguments is ({name}, labels).")
     y = _checks.real(labels, "labels")
@@ -119,8 +130,6 @@ def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
         where = _checks.broadcastable(where, "where", x, name)
         # Masked twice: here, so that no NaN enters, and below, for the zero itself.
         x, y, w = (jnp.where(where, argument, 0) for argument in (x, y, w))
-    _checks.in_range(y, "labels", 0, 1)
-    _checks.in_range(w, "pos_weight", 0, jnp.inf)
 
     dtype = _checks.widened(x.dtype)
     w = None if pos_weight is None else w.astype(dtype)
@@ -131,32 +140,49 @@ def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
 
 
 def _bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
-    if w is None:
-        return _bce_unweighted(x, y)
-    # w outside: its slope is y · softplus(−x), where a label 0 must meet the ∞ first.
-    return _times(w, _times(y, _softplus(-x))) + _times(1 - y, _softplus(x))
+    return _bce_unweighted(x, y) if w is None else _bce_weighted(x, y, w)
 
 
 @jax.custom_jvp
 def _bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
-    # log(1 + e^−|x|), which both labels share, plus |x| for the label mass on the wrong
-    # side. The usual max(x, 0) − x y cancels: at x = 8, y = 0.999 it loses nine bits.
-    #
-    # XLA's CPU sums this in one vectorised pass because there is no select, comparison
-    # or clip in it, and beside its gradient because the two have no subexpression in
-    # common, not even the constant 1 (`benchmarks/RESULTS.md` has the alternatives).
-    # Hence the unusual |x| below: it is 0 where no mass is wrong, so that an infinite
-    # logit on the right side costs 0 and not ∞ · 0. |wrong · most| · most is 0 or ∞.
-    most = jnp.finfo(x.dtype).max
-    wrong = y - jnp.maximum(jnp.sign(x), 0)
-    reach = jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
-    return _tail(x) + jnp.abs(wrong) * reach
+    return _split(x, 1, jnp.abs(y - jnp.maximum(jnp.sign(x), 0)))
 
 
 _bce_unweighted.defjvps(
     lambda x_dot, _, x, y: x_dot * _bce_dx(x, y, None),
     lambda y_dot, _, x, y: _times(y_dot, -x),
 )
+
+
+@jax.custom_jvp
+def _bce_weighted(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
+    # w |y| and |y − 1| for w y and 1 − y, which stand in the gradient (see `_split`).
+    positive, negative, side = w * jnp.abs(y), jnp.abs(y - 1), jnp.sign(x)
+    wrong = positive * jnp.maximum(-side, 0) + negative * jnp.maximum(side, 0)
+    return _split(x, positive + negative, wrong)
+
+
+_bce_weighted.defjvps(
+    lambda x_dot, _, x, y, w: x_dot * _bce_dx(x, y, w),
+    lambda y_dot, _, x, y, w: _times(y_dot, _times(w, _softplus(-x)) - _softplus(x)),
+    lambda w_dot, _, x, y, w: _times(w_dot, _times(y, _softplus(-x))),
+)
+
+
+def _split(x: jax.Array, mass: jax.Array, wrong: jax.Array) -> jax.Array:
+    # mass · log(1 + e^−|x|), which both labels share, plus |x| for the label mass on
+    # the wrong side. The usual max(x, 0) − x y cancels: at x = 8, y = 0.999 it loses
+    # nine bits.
+    #
+    # XLA's CPU sums this in one vectorised pass because there is no select, comparison
+    # or clip in it, and beside its gradient because the two have no subexpression in
+    # common, not even the constant 1 (`benchmarks/formulations.py` has the others).
+    # Hence the unusual |x|: it is 0 where no mass is wrong, so that an infinite logit
+    # on the right side costs 0 and not ∞ · 0. |wrong · most| · most is 0 or ∞; without
+    # the bars XLA would fold most · most.
+    most = jnp.finfo(x.dtype).max
+    reach = jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
+    return mass * _tail(x) + wrong * reach
 
 
 def _bce_dx(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
@@ -171,7 +197,6 @@ def _bce_dxx(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
     return mass * _sigmoid_slope(x)
 
 
-@jax.jit
 def bce_with_probs(
     probs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
 ) -> jax.Array:
@@ -195,20 +220,19 @@ def bce_with_probs(
       >>> print(bce_with_probs(jnp.array([0, 0.5, 1]), jnp.array([0, 1, 0])))
       [0.     0.6931    inf]
     """
-    return _apply(_bce_with_probs, probs, labels, None, where, name="probs")
+    return _apply(_bce_of_probs, probs, labels, None, where, name="probs")
 
 
-def _bce_with_probs(p: jax.Array, y: jax.Array, _) -> jax.Array:
-    _checks.in_range(p, "probs", 0, 1)
-    return _bce_of_probability(p, y)
+def _bce_of_probs(p: jax.Array, y: jax.Array, _: None) -> jax.Array:
+    return _bce_with_probs(p, y)
 
 
 @jax.custom_jvp
-def _bce_of_probability(p: jax.Array, y: jax.Array) -> jax.Array:
+def _bce_with_probs(p: jax.Array, y: jax.Array) -> jax.Array:
     return _times(y, -jnp.log(p)) + _times(1 - y, -jnp.log1p(-p))
 
 
-_bce_of_probability.defjvps(
+_bce_with_probs.defjvps(
     lambda p_dot, _, p, y: _times(p_dot, _ratio(1 - y, 1 - p) - _ratio(y, p)),
     lambda y_dot, _, p, y: _times(y_dot, -_logit(p)),
 )

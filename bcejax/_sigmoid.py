@@ -10,7 +10,7 @@ so every order keeps its relative digits until it underflows:
     softplus′ = σ,    σ′(x) = h(x) = σ(x) σ(−x),    h′(x) = −h(x) tanh(x/2).
 """
 
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,12 @@ from numpy.polynomial import Chebyshev, Polynomial
 from bcejax import _checks
 
 
+@partial(jax.jit, static_argnums=(0, 2))
 def _elementwise(core, x: ArrayLike, name: str) -> jax.Array:
     x = _checks.floating(x, name)
     return core(x.astype(_checks.widened(x.dtype))).astype(x.dtype)
 
 
-@jax.jit
 def sigmoid(x: ArrayLike) -> jax.Array:
     """Logistic sigmoid σ(x) = 1 / (1 + e⁻ˣ), the probability that belongs to a logit.
 
@@ -67,7 +67,6 @@ def _sigmoid_slope(x: jax.Array) -> jax.Array:
 _sigmoid_slope.defjvps(lambda x_dot, h, x: x_dot * -h * jnp.tanh(x / 2))
 
 
-@jax.jit
 def softplus(x: ArrayLike) -> jax.Array:
     """Softplus log(1 + eˣ), in nats: the loss of logit x against label 0.
 
@@ -128,7 +127,6 @@ def _tail(x: jax.Array) -> jax.Array:
     return q + q * (z * reduce(lambda sum, c: sum * z + c, _ATANH[x.dtype]))
 
 
-@jax.jit
 def log_sigmoid(x: ArrayLike) -> jax.Array:
     """Log-sigmoid log σ(x) = −softplus(−x), in nats: the log-likelihood of label 1.
 
@@ -144,10 +142,13 @@ def log_sigmoid(x: ArrayLike) -> jax.Array:
       >>> print(log_sigmoid(-100.0), f"{log_sigmoid(17.0):.3e}")
       -100.0 -4.140e-08
     """
-    return _elementwise(lambda x: -_softplus(-x), x, "x")
+    return _elementwise(_log_sigmoid, x, "x")
 
 
-@jax.jit
+def _log_sigmoid(x: jax.Array) -> jax.Array:
+    return -_softplus(-x)
+
+
 def logit(p: ArrayLike) -> jax.Array:
     """Logit log p − log(1 − p), the inverse of `sigmoid`.
 
@@ -164,9 +165,10 @@ def logit(p: ArrayLike) -> jax.Array:
       >>> print(logit(jnp.array([0, 0.25, 0.5, 1])))
       [   -inf -1.0986  0.         inf]
     """
-    p = _checks.floating(p, "p")
-    _checks.in_range(p, "p", 0, 1)
-    return _elementwise(_logit, p, "p")
+    result = _elementwise(_logit, p, "p")
+    if _checks.tracing():
+        _checks.in_range(p, "p", 0, 1)
+    return result
 
 
 def _logit(p: jax.Array) -> jax.Array:

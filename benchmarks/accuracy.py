@@ -299,8 +299,8 @@ def main() -> None:
     text = "## Accuracy\n\n" + _results.provenance() + judge_the_judges()
     text += (
         "Largest error in ulp and where, and the share of float32 results off by more "
-        "than 0.5 and 1 ulp; bcejax in bold. bfloat16 and float16: every value. "
-        f"float32: {'every value' if step == 1 else f'every {step}th code'} for bcejax, "
+        "than 0.5 and 1 ulp; bcejax in bold. bfloat16 and float16: every value. float32"
+        f": {'every value' if step == 1 else f'every {step}th code'} for bcejax, "
         f"every {STEP}th code for peers. float64: {float64s().size:,} values.\n\n"
     )
     rows, outside = [], 0
