@@ -145,7 +145,9 @@ def _bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
 
 @jax.custom_jvp
 def _bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
-    return _split(x, 1, jnp.abs(y - jnp.maximum(jnp.sign(x), 0)))
+    # log(1 + e^−|x|), which both labels share, plus |x| for the label mass on the wrong
+    # side. The usual max(x, 0) − x y cancels: at x = 8, y = 0.999 it loses nine bits.
+    return _tail(x) + _reach(x, jnp.abs(y - jnp.maximum(jnp.sign(x), 0)))
 
 
 _bce_unweighted.defjvps(
@@ -156,10 +158,10 @@ _bce_unweighted.defjvps(
 
 @jax.custom_jvp
 def _bce_weighted(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
-    # w |y| and |y − 1| for w y and 1 − y, which stand in the gradient (see `_split`).
+    # w |y| and |y − 1| for w y and 1 − y, which stand in the gradient (see `_reach`).
     positive, negative, side = w * jnp.abs(y), jnp.abs(y - 1), jnp.sign(x)
     wrong = positive * jnp.maximum(-side, 0) + negative * jnp.maximum(side, 0)
-    return _split(x, positive + negative, wrong)
+    return (positive + negative) * _tail(x) + _reach(x, wrong)
 
 
 _bce_weighted.defjvps(
@@ -169,20 +171,17 @@ _bce_weighted.defjvps(
 )
 
 
-def _split(x: jax.Array, mass: jax.Array, wrong: jax.Array) -> jax.Array:
-    # mass · log(1 + e^−|x|), which both labels share, plus |x| for the label mass on
-    # the wrong side. The usual max(x, 0) − x y cancels: at x = 8, y = 0.999 it loses
-    # nine bits.
+def _reach(x: jax.Array, wrong: jax.Array) -> jax.Array:
+    # wrong · |x|, where 0 · ∞ is 0: an infinite logit on the right side costs nothing.
+    # |x| is replaced by 0 where no mass is wrong, as |wrong · most| · most is 0 or ∞.
+    # (Without the bars XLA would fold most · most.)
     #
-    # XLA's CPU sums this in one vectorised pass because there is no select, comparison
-    # or clip in it, and beside its gradient because the two have no subexpression in
-    # common, not even the constant 1 (`benchmarks/formulations.py` has the others).
-    # Hence the unusual |x|: it is 0 where no mass is wrong, so that an infinite logit
-    # on the right side costs 0 and not ∞ · 0. |wrong · most| · most is 0 or ∞; without
-    # the bars XLA would fold most · most.
+    # XLA's CPU sums the loss in one vectorised pass because there is no select,
+    # comparison or clip in it, and beside its gradient because the two have no
+    # subexpression in common, not even the constant 1: `benchmarks/formulations.py` has
+    # the other ways and what they cost.
     most = jnp.finfo(x.dtype).max
-    reach = jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
-    return mass * _tail(x) + wrong * reach
+    return wrong * jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
 
 
 def _bce_dx(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
