@@ -83,7 +83,7 @@ def one_exp(x):
 CURVATURES = {
     "σ(x) σ(−x)": product_of_logistics,
     "e/(1 + e)², e = e^−\\|x\\|": one_exp,
-    "**1/(2 + (eˣ + e⁻ˣ))**": _sigmoid._sigmoid_slope,
+    "**1/(2 + (e^\\|x\\| + e^−\\|x\\|))**": _sigmoid._sigmoid_slope,
 }
 
 

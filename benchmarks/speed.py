@@ -309,7 +309,7 @@ def draw(times: dict[str, dict[str, float]]) -> None:
     floor = statistics.median(t["x + y"] for t in times.values())
     panel.axhline(floor, color="black", linewidth=0.8, linestyle=":")
     panel.text(len(times) - 0.5, floor, "x + y", ha="right", va="bottom")
-    panel.set_xticks(range(len(times)), times)
+    panel.set_xticks(range(len(times)), [name.replace(", ", ",\n") for name in times])
     panel.set(ylabel="ms", title="10⁷ float32 logits: shorter is better")
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, ncols=3)
