@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,15 +12,25 @@ from typing import NoReturn
 def main(arguments: list[str] | None = None) -> None:
     options = _options(arguments)
     try:
+        _run(options)
+    except BrokenPipeError:  # as when piped into head: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _fail("interrupted, no picture written")
+
+
+def _run(options: argparse.Namespace) -> None:
+    try:
         from bcejax import _demo
     except ModuleNotFoundError as missing:
         _fail(f"{missing.name} is not installed: pip install 'bcejax[demo]'")
     try:
         _demo.run(options)
+    except BrokenPipeError:
+        raise
     except (_demo.Unavailable, OSError) as reason:
         _fail(str(reason))
-    except KeyboardInterrupt:
-        _fail("interrupted, no picture written")
 
 
 def _fail(reason: str) -> NoReturn:
@@ -47,13 +58,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="of adam (else 0.1) and sgd (else 1); lbfgs searches for its own",
     )
     parser.add_argument(
-        "--l2", type=_at_least(0, float), default=0.01, help="penalty (l2/2)‖weights‖²"
+        "--l2",
+        type=_at_least(0, float),
+        default=0.01,
+        help="penalty (l2/2) |weights|^2",
     )
     parser.add_argument(
         "--synthetic", metavar="ROWSxCOLUMNS", type=_size, help="fit made data instead"
     )
     parser.add_argument(
-        "--seed", type=_at_least(0, int), default=0, help="of the split"
+        "--seed", type=_seed, default=0, help="of the split, or of the made data"
     )
     parser.add_argument("--device", choices=["cpu", "gpu", "tpu"], help="JAX's choice")
     parser.add_argument("--float64", action="store_true", help="64 bits, not 32")
@@ -75,6 +89,13 @@ def _at_least(least, kind):
 
     parse.__name__ = kind.__name__  # argparse names it: "invalid int value: 'x'"
     return parse
+
+
+def _seed(text: str) -> int:
+    value = _at_least(0, int)(text)
+    if value >= 2**32:
+        raise argparse.ArgumentTypeError("must be below 2^32")
+    return value
 
 
 def _above_zero(text: str) -> float:

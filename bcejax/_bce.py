@@ -15,7 +15,8 @@ Shapes: `labels` has the shape of `logits` or is a scalar; `pos_weight` and `whe
 broadcast to it; the logits are never broadcast. Dtypes: the result has the dtype of
 `logits`; 16-bit logits are computed in float32 and rounded once, and labels are not
 rounded to 16 bits at all. Where `where` is False the loss and every derivative are 0,
-whatever the other arguments hold there, NaN included. Labels outside [0, 1] and
+whatever the other arguments hold there, NaN included. Elsewhere NaN in gives NaN out
+(the Hessian depends on the labels only through `pos_weight`). Labels outside [0, 1] and
 negative weights are errors under `jax.experimental.checkify.checkify`.
 """
 
@@ -107,6 +108,7 @@ def bce_with_logits_hessian(
 
 
 def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
+    x, labels, pos_weight, where = map(_checks.array, (x, labels, pos_weight, where))
     result = _compiled(core, name, x, labels, pos_weight, where)
     if _checks.tracing():
         _checks.in_range(labels, "labels", 0, 1, where)
@@ -129,10 +131,13 @@ def _compiled(core, name, x, labels, pos_weight, where) -> jax.Array:
         where = _checks.boolean(where, "where")
         where = _checks.broadcastable(where, "where", x, name)
         # Masked twice: here, so that no NaN enters, and below, for the zero itself.
-        x, y, w = (jnp.where(where, argument, 0) for argument in (x, y, w))
+        x, y, w = (jnp.where(where, a, jnp.zeros_like(a)) for a in (x, y, w))
 
     dtype = _checks.widened(x.dtype)
-    w = None if pos_weight is None else w.astype(dtype)
+    if pos_weight is None:
+        w = None
+    else:  # ∞ as the largest float, so that it leaves the negatives alone
+        w = jnp.minimum(w.astype(dtype), jnp.finfo(dtype).max)
     result = core(x.astype(dtype), y.astype(dtype), w)
     if where is not None:
         result = jnp.where(where, result, 0)
@@ -249,7 +254,6 @@ _ratio.defjvps(
 )
 
 
-@jax.jit
 def smooth_labels(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
     """Labels moved towards ½: y (1 − a) + a/2, for binary labels.
 
@@ -268,11 +272,18 @@ def smooth_labels(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
       >>> print(smooth_labels(jnp.array([0, 1]), 0.1))
       [0.05 0.95]
     """
-    labels = _checks.real(labels, "labels")
-    amount = _checks.real(amount, "amount")
-    amount = _checks.broadcastable(amount, "amount", labels, "labels")
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(amount, "amount", 0, 1)
-    dtype = jnp.promote_types(labels.dtype, jnp.float32)
-    y, a = labels.astype(dtype), amount.astype(dtype)
+    labels, amount = _checks.array(labels), _checks.array(amount)
+    result = _smooth(labels, amount)
+    if _checks.tracing():
+        _checks.in_range(labels, "labels", 0, 1)
+        _checks.in_range(amount, "amount", 0, 1)
+    return result
+
+
+@jax.jit
+def _smooth(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
+    y, a = _checks.real(labels, "labels"), _checks.real(amount, "amount")
+    a = _checks.broadcastable(a, "amount", y, "labels")
+    dtype = _checks.widened(y.dtype)
+    y, a = y.astype(dtype), a.astype(dtype)
     return y * (1 - a) + a / 2

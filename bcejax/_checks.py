@@ -11,7 +11,8 @@ from jax.experimental import checkify
 from jax.extend.core import get_opaque_trace_state
 from jax.typing import ArrayLike
 
-_EAGER = get_opaque_trace_state(convention="flax")
+with jax.ensure_compile_time_eval():  # whoever imports this may be tracing
+    _EAGER = get_opaque_trace_state(convention="flax")
 
 _FLOATS = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 
@@ -90,5 +91,10 @@ def in_range(x: ArrayLike, name: str, low: float, high: float, where=None) -> No
 
 
 def widened(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype to compute in: float32 for the 16-bit floats, else the dtype itself."""
-    return jnp.promote_types(dtype, jnp.float32)
+    """The dtype to compute in: float64 for float64, float32 for all others."""
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
+def array(x):
+    """Lists as arrays, which jit would take for one argument a number."""
+    return jnp.asarray(x) if isinstance(x, (list, tuple)) else x

@@ -5,18 +5,17 @@ classifier should start, and the first score of gradient boosting.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from bcejax import _checks
-from bcejax._bce import _bce_dx
-from bcejax._sigmoid import _log_ratio, _sigmoid_slope
+from bcejax._bce import _bce_dx, _ratio
+from bcejax._sigmoid import _log_ratio, _sigmoid_slope, _times
 
 
-@partial(jax.jit, static_argnames="axis")
 def optimal_logit(
     labels: ArrayLike,
     *,
@@ -29,7 +28,8 @@ def optimal_logit(
     Without an offset it is the logit of the weighted mean label, log(m/k) for m ones
     and k zeros. With an offset it is the one root of Σ w (σ(offset + λ) − y), found by
     Newton's method within a bracket. Labels that are all 0 give −∞, all 1 give ∞.
-    Differentiable in labels, weights and offset, to every order.
+    Differentiable in labels, weights and offset, to every order. Where the sum
+    underflows, every λ has the least loss that the dtype can tell; one is returned.
 
     Args:
       labels: `[...]`, any real dtype. Class 0 or 1, or a probability.
@@ -49,20 +49,33 @@ def optimal_logit(
       >>> print(optimal_logit(jnp.array([1, 0]), offset=jnp.array([2.0, -4.0])))
       1.0
     """
+    labels, weights, offset = map(_checks.array, (labels, weights, offset))
+    axis = tuple(axis) if isinstance(axis, Sequence) else axis
+    result = _optimal_logit(labels, weights, offset, axis)
+    if _checks.tracing():
+        _checks.in_range(labels, "labels", 0, 1)
+        _checks.in_range(1 if weights is None else weights, "weights", 0, jnp.inf)
+    return result
+
+
+@partial(jax.jit, static_argnames="axis")
+def _optimal_logit(labels, weights, offset, axis) -> jax.Array:
     y = _checks.real(labels, "labels")
     w = _checks.real(1 if weights is None else weights, "weights")
     f = _checks.floating(0.0 if offset is None else offset, "offset")
     given = [a for a, b in ((y, labels), (w, weights), (f, offset)) if b is not None]
-    dtype = jnp.result_type(*given)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        dtype = jnp.result_type(float)
+    floats = [a.dtype for a in given if jnp.issubdtype(a.dtype, jnp.floating)]
+    dtype = reduce(jnp.promote_types, floats) if floats else jnp.result_type(float)
     w = _checks.broadcastable(w, "weights", y, "labels")
     f = _checks.broadcastable(f, "offset", y, "labels")
-    _checks.in_range(y, "labels", 0, 1)
-    _checks.in_range(w, "weights", 0, jnp.inf)
 
     axis = tuple(range(y.ndim)) if axis is None else axis
     y, w, f = (a.astype(_checks.widened(dtype)) for a in (y, w, f))
+    # The answer does not depend on the scale of the weights, which must not overflow
+    # in a sum, nor their product with a slope of e⁻⁸⁰ underflow. By its root, twice:
+    # the reciprocal of a large float is 0 on XLA's CPU.
+    largest = jnp.max(jax.lax.stop_gradient(w), axis, keepdims=True, initial=0)
+    w = w * jax.lax.rsqrt(largest) * jax.lax.rsqrt(largest)
     best = _log_odds(y, w, axis) if offset is None else _root(axis, y, w, f)
     return jnp.squeeze(best, axis).astype(dtype)
 
@@ -78,8 +91,8 @@ def _root(axis, y: jax.Array, w: jax.Array, f: jax.Array) -> jax.Array:
     """The λ at which Σ w (σ(f + λ) − y) is 0, along `axis`, which is kept."""
     # The sum grows with λ, and for f constant its root is log_odds − f.
     log_odds = _log_odds(y, w, axis)
-    low = log_odds - jnp.max(f, axis, keepdims=True)
-    high = log_odds - jnp.min(f, axis, keepdims=True)
+    low = log_odds - jnp.max(f, axis, keepdims=True, initial=-jnp.inf)
+    high = log_odds - jnp.min(f, axis, keepdims=True, initial=jnp.inf)
     tolerance = jnp.finfo(f.dtype).eps
 
     def unsettled(state):
@@ -112,6 +125,8 @@ def _root_jvp(axis, primals, tangents):
     y_dot, w_dot, f_dot = tangents
     root = _root(axis, y, w, f)
     slope, curvature = _bce_dx(f + root, y, None), w * _sigmoid_slope(f + root)
-    push = w * y_dot - w_dot * slope - curvature * f_dot
-    root_dot = push.sum(axis, keepdims=True) / curvature.sum(axis, keepdims=True)
-    return root, root_dot
+    total = curvature.sum(axis, keepdims=True)
+    # Each quotient is 0 where 0/0, as it is for labels of one class.
+    push = _times(y_dot, _ratio(w, total)) - w_dot * _ratio(slope, total)
+    push -= f_dot * _ratio(curvature, total)
+    return root, push.sum(axis, keepdims=True)

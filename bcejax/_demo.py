@@ -22,7 +22,7 @@ COMPARABLE = 2 * 10**7  # numbers in the training data; beyond, scikit-learn tak
 
 
 class Unavailable(Exception):
-    """What was asked for is not on this machine."""
+    """What was asked for cannot be had; the message says why, in one line."""
 
 
 class Data(NamedTuple):
@@ -47,6 +47,8 @@ def run(options) -> None:
         _describe(data)
         problem = _objective.problem(*data.train, options.l2, None, None)
         trained = _train(_solver(options), problem, options.steps)
+        if not np.isfinite(trained.losses[-1]):
+            raise Unavailable("training diverged: lower --learning-rate")
         fit = logistic_regression.Fit(*trained.state.params, *[None] * 4)
         best = _optimum(problem)
         _report(options, data, trained, fit, best)
@@ -119,15 +121,13 @@ def _describe(data: Data) -> None:
     print(f"constant     best logit {constant:.4f}, training loss {loss:.4f} nats")
 
 
-def _solver(options) -> optax.GradientTransformationExtraArgs:
+def _solver(options) -> str | optax.GradientTransformation:
     rate = options.learning_rate
-    return _fit.solver_of(
-        {
-            "lbfgs": "lbfgs",
-            "adam": optax.adam(rate or 0.1),
-            "sgd": optax.sgd(rate or 1.0),
-        }[options.optimizer]
-    )
+    return {
+        "lbfgs": "lbfgs",
+        "adam": optax.adam(rate or 0.1),
+        "sgd": optax.sgd(rate or 1.0),
+    }[options.optimizer]
 
 
 def _train(solver, problem: _objective.Problem, steps: int) -> Run:

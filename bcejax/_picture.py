@@ -18,8 +18,10 @@ OURS, THEIRS, OTHER = "#0072B2", "#D55E00", "#999999"
 
 def check_format(path: Path) -> None:
     formats = Figure().canvas.get_supported_filetypes()
-    if path.suffix[1:] not in formats:
+    if path.suffix[1:].lower() not in formats:
         raise OSError(f"--plot {path}: the ending must be one of {', '.join(formats)}")
+    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        raise OSError(f"--plot {path}: cannot write there")
 
 
 def draw(path: Path, losses, optimum: float | None, probs, labels) -> None:

@@ -21,8 +21,12 @@ from numpy.polynomial import Chebyshev, Polynomial
 from bcejax import _checks
 
 
-@partial(jax.jit, static_argnums=(0, 2))
 def _elementwise(core, x: ArrayLike, name: str) -> jax.Array:
+    return _compiled(core, _checks.array(x), name)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _compiled(core, x: ArrayLike, name: str) -> jax.Array:
     x = _checks.floating(x, name)
     return core(x.astype(_checks.widened(x.dtype))).astype(x.dtype)
 
@@ -122,7 +126,7 @@ _ATANH = {
 
 def _tail(x: jax.Array) -> jax.Array:
     # log(1 + e^−|x|) = 2 atanh(q/2) with q = 2/(2 e^|x| + 1), written in halves lest it
-    # share the constant 1 with a gradient beside it (see `_bce_unweighted`). XLA's own
+    # share the constant 1 with a gradient beside it (see `_bce._reach`). XLA's own
     # log1p errs by 2.9 ulp for 2.4, and takes a second pass over memory on CPU.
     q = 0.5 / (0.5 * jnp.exp(jnp.abs(x)) + 0.25)
     z = q * q

@@ -10,3 +10,10 @@ def x64():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def strict_promotion():
+    """JAX refuses to mix dtypes, for one test."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield

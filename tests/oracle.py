@@ -74,14 +74,16 @@ def precise(function, x) -> np.ndarray:
 
 
 def ulp_errors(got, exact, relative_to=None) -> np.ndarray:
-    """|got − exact| in ulp of `exact`, or of `relative_to`; 0 where that is not normal.
+    """|got − exact| in ulp of `exact`, or of `relative_to`.
 
-    `exact` is float64, or holds mpmath numbers.
+    Where that is not normal, XLA's CPU may return 0: there the error is 0 or ∞, as
+    `got` is tiny too or not. `exact` is float64, or holds mpmath numbers.
     """
     dtype = jnp.finfo(got.dtype)
     scale = np.abs(exact if relative_to is None else relative_to).astype(np.float64)
     floor = jnp.finfo(jnp.float64 if dtype.bits == 64 else jnp.float32).smallest_normal
-    judged = (scale >= float(floor)) & (scale <= float(dtype.max))
+    floor = float(floor)
+    judged = (scale >= floor) & (scale <= float(dtype.max))
     exponent = np.frexp(np.where(judged, scale, 1))[1] - 1
     ulp = 2.0 ** (np.maximum(exponent, dtype.minexp) - dtype.nmant)
     with np.errstate(invalid="ignore"):
@@ -91,7 +93,8 @@ def ulp_errors(got, exact, relative_to=None) -> np.ndarray:
                 error = error.astype(np.float64)
         else:
             error = np.abs(np.asarray(got, np.float64) - exact)
-    return np.where(judged, error / ulp, 0)
+    tiny = np.abs(np.asarray(got, np.float64)) <= 2 * floor
+    return np.where(judged, error / ulp, np.where((scale < floor) & ~tiny, np.inf, 0))
 
 
 def assert_ulp(got, exact, bound, x, relative_to=None) -> None:

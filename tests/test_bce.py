@@ -19,6 +19,7 @@ from jax.test_util import check_grads
 import bcejax
 from bcejax import (
     _bce,
+    _checks,
     bce_with_logits,
     bce_with_logits_grad,
     bce_with_logits_hessian,
@@ -187,7 +188,7 @@ def test_infinite_logits(reduced):
     if reduced:
         padding = jnp.full((63, 1), -INF), jnp.zeros((63, 1))  # of loss 0
         columns = [
-            jnp.concatenate([jnp.stack([c] * 1), jnp.broadcast_to(p, (63, 6))])
+            jnp.concatenate([c[None], jnp.broadcast_to(p, (63, 6))])
             for c, p in zip((x, y), padding, strict=True)
         ]
         got = jax.jit(lambda x, y: bce_with_logits(x, y).sum(0))(*columns)
@@ -466,3 +467,49 @@ def test_smoothing_refuses_what_does_not_fit():
         smooth_labels(1, 1j)
     with pytest.raises(ValueError, match="amount must broadcast"):
         smooth_labels(jnp.ones(2), jnp.ones(3))
+
+
+# What else a caller may do
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("labels", [jnp.array([0, 1]), jnp.array([True, False])])
+def test_strict_promotion_is_no_obstacle(strict_promotion, dtype, labels):
+    half, where = jnp.full(2, 0.5, dtype), jnp.array([True, False])
+    for function in (bcejax.sigmoid, bcejax.softplus, bcejax.log_sigmoid, bcejax.logit):
+        assert function(half).dtype == dtype
+    for function in PUBLIC:
+        jax.vmap(jax.grad(function))(half, labels)
+        assert function(half, labels, pos_weight=2, where=where).dtype == dtype
+    assert bce_with_probs(half, labels, where=where).dtype == dtype
+    assert smooth_labels(half, 0.1).dtype == jnp.float32
+    smooth_labels(labels, 0.1)
+    bcejax.optimal_logit(labels, weights=half, offset=half)
+
+
+@pytest.mark.parametrize("function", PUBLIC)
+def test_infinite_pos_weight_leaves_the_negatives_alone(function):
+    x = jnp.array([-3.0, 0.0, 2.0])
+    assert jnp.array_equal(function(x, 0, pos_weight=jnp.inf), function(x, 0))
+    assert jnp.array_equal(function(x, 0, pos_weight=0), function(x, 0))
+    assert jnp.array_equal(function(x, 1, pos_weight=0), jnp.zeros(3))
+
+
+def test_lists_are_arrays_and_quick():
+    expected = bce_with_logits(jnp.full(1000, 0.5), 1)
+    before = _bce._compiled._cache_size()
+    assert jnp.array_equal(bce_with_logits([0.5] * 1000, [1] * 1000), expected)
+    assert _bce._compiled._cache_size() == before + 1
+    assert jnp.array_equal(bcejax.sigmoid([0.0, jnp.inf]), jnp.array([0.5, 1]))
+
+
+def test_eager_calls_hold_no_check_and_traced_ones_do():
+    assert not _checks.tracing()
+    assert jax.make_jaxpr(bce_with_logits)(0.0, 1).jaxpr.effects
+    assert not jax.make_jaxpr(bcejax.sigmoid)(0.0).jaxpr.effects
+
+
+def test_the_oracle_sees_what_is_wrong_where_the_exact_value_underflows():
+    for wrong in (np.nan, 5, 1e30):
+        with pytest.raises(AssertionError):
+            oracle.assert_ulp(np.float32([wrong]), np.float64([1e-40]), 3, [1.0])

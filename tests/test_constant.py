@@ -142,3 +142,30 @@ def test_arguments_that_do_not_fit_are_refused():
         optimal_logit(1j)
     with pytest.raises(TypeError, match="weights must be"):
         optimal_logit(labels, weights=1j)
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-10, 1.0, 1e38])
+def test_the_scale_of_the_weights_does_not_matter(scale):
+    labels, offset = jnp.array([1, 0, 0]), jnp.array([80.0, -80, -70])
+    weights = jnp.full(3, scale)
+    got = optimal_logit(labels, weights=weights, offset=offset)
+    np.testing.assert_allclose(got, -5.0000227, rtol=1e-5)
+    got = optimal_logit(labels, weights=weights)
+    np.testing.assert_allclose(got, np.log(1 / 2), rtol=1e-6)
+
+
+def test_a_zero_tangent_moves_not_even_an_infinite_optimum():
+    for labels in (jnp.zeros(3), jnp.ones(3)):
+        _, tangent = jax.jvp(
+            lambda y, f: optimal_logit(y, offset=f),
+            (labels, jnp.arange(3.0)),
+            (jnp.zeros(3), jnp.zeros(3)),
+        )
+        assert tangent == 0
+        slope = jax.grad(lambda f, y=labels: optimal_logit(y, offset=f))(jnp.ones(3))
+        assert jnp.array_equal(slope, jnp.zeros(3))
+
+
+def test_axes_may_be_a_list_and_arrays_empty():
+    assert optimal_logit(np.ones((2, 3)), axis=[0, 1]) == jnp.inf
+    assert jnp.isnan(optimal_logit(jnp.zeros(0), offset=jnp.zeros(0)))

@@ -270,3 +270,40 @@ def test_values_out_of_range_are_errors_under_checkify(change, message):
     error, _ = checkify.checkify(lambda: fit(**(arguments | change)))()
     with pytest.raises(checkify.JaxRuntimeError, match=message):
         error.throw()
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        optax.chain(optax.lbfgs(), optax.clip(0.05)),
+        optax.chain(optax.lbfgs(), optax.scale(0.0)),
+        optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)),
+        optax.adamw(0.1),
+    ],
+)
+def test_loss_and_gradient_are_those_of_the_parameters(cancer, solver):
+    x, y = cancer
+    model = fit(x, y, l2=L2, solver=solver, max_steps=3)
+    there = fit(x, y, l2=L2, init=model, max_steps=0)
+    np.testing.assert_allclose(model.loss, there.loss, rtol=1e-6)
+    np.testing.assert_allclose(model.gradient_norm, there.gradient_norm, rtol=1e-5)
+
+
+def test_lists_and_strict_promotion(strict_promotion):
+    x, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    assert fit(x, y, l2=0.1, sample_weight=[1, 1, 2, 2]).converged
+
+
+def test_weights_that_mean_nothing_give_nan(cancer):
+    x, y = cancer
+    for weight in (0.0, jnp.nan):
+        model = fit(x, y, l2=L2, sample_weight=weight)
+        assert jnp.isnan(model.loss) and not model.converged
+
+
+def test_several_fits_are_not_one(cancer):
+    x, y = cancer
+    path = jax.vmap(lambda l2: fit(x, y, l2=l2))(jnp.array([0.1, 1.0]))
+    with pytest.raises(ValueError, match="vmap over fits"):
+        predict_logits(path, x)
+    assert jax.vmap(predict_logits, (0, None))(path, x).shape == (2, len(y))

@@ -78,6 +78,7 @@ def test_separable_data_are_said_to_have_no_optimum(tmp_path):
         (["--synthetic", "10x0"], "must be ROWSxCOLUMNS"),
         (["--plot", "nowhere/plot.png"], "there is no folder nowhere"),
         (["--bogus"], "unrecognized arguments: --bogus"),
+        (["--seed", "4294967296"], "--seed: must be below 2^32"),
     ],
 )
 def test_wrong_options_get_one_line(arguments, message, capsys):
@@ -95,6 +96,7 @@ def test_wrong_options_get_one_line(arguments, message, capsys):
     [
         (["--plot", "picture.xyz"], "the ending must be one of"),
         (["--device", "tpu"], "--device tpu: JAX finds none here"),
+        (["--plot", "."], "the ending must be one of"),
     ],
 )
 def test_what_this_machine_cannot_do_gets_one_line(arguments, message, tmp_path):

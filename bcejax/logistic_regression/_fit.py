@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from bcejax import _checks
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._objective import (
     Params,
@@ -28,9 +29,9 @@ class Fit(NamedTuple):
       loss: `()`, the minimised objective, penalty included, in nats a row.
       gradient_norm: `()`, largest absolute component of the gradient of `loss`.
       steps: `()`, how many steps were taken.
-      converged: `()`, whether `gradient_norm` is within the tolerance and there is an
-        optimum: separable data without a penalty have none, the weights that separate
-        them grow for ever.
+      converged: `()`, whether `gradient_norm` is within the tolerance and the data are
+        not completely separated: then there is no optimum, the weights grow for ever.
+        (Rows that no weights can tell apart hide a separation of the others.)
     """
 
     weights: jax.Array
@@ -41,7 +42,6 @@ class Fit(NamedTuple):
     converged: jax.Array
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "solver"))
 def fit(
     features: ArrayLike,
     labels: ArrayLike,
@@ -67,7 +67,8 @@ def fit(
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
       init: where to start: a `Fit` or (weights, bias). Zeros by default.
-      solver: "lbfgs", or any optax optimiser, such as `optax.adam(0.1)`.
+      solver: "lbfgs", or any optax optimiser of plain parameters, such as
+        `optax.adam(0.1)`. Make it once: each new one compiles anew.
       tol: stop when no component of the gradient exceeds this.
       max_steps: stop after so many steps.
     Returns:
@@ -82,8 +83,24 @@ def fit(
       >>> print(model.converged, model.weights)
       True [0.908]
     """
+    data = map(_checks.array, (features, labels, l2, sample_weight, offset))
+    return _fit(*data, init, tol, max_steps, fit_intercept, solver)
+
+
+@partial(jax.jit, static_argnames=("fit_intercept", "solver"))
+def _fit(
+    features,
+    labels,
+    l2,
+    sample_weight,
+    offset,
+    init,
+    tol,
+    max_steps,
+    fit_intercept,
+    solver,
+) -> Fit:
     data = problem(features, labels, l2, sample_weight, offset)
-    solver = solver_of(solver)
     start = _start(init, data.features, fit_intercept)
 
     def unfinished(state):
@@ -109,12 +126,17 @@ def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
     Returns:
       `(n,)`, float32 or float64.
     Raises:
-      ValueError: if `features` has another number of columns.
+      TypeError: if `features` is not real.
+      ValueError: if `features` has another number of columns, or `fit` holds several.
     """
     features = table(features)
+    if fit.weights.ndim != 1:
+        raise ValueError(
+            f"fit must hold one, got weights {fit.weights.shape}: vmap over fits."
+        )
     if features.shape[1:] != fit.weights.shape:
         raise ValueError(
-            f"features must have the {fit.weights.shape[0]} columns of the fit, "
+            f"features must have the {fit.weights.size} columns of the fit, "
             f"got shape {features.shape}."
         )
     return linear((fit.weights, fit.bias), features)
@@ -135,7 +157,7 @@ class State(NamedTuple):
     solver_state: Any
 
 
-def solver_of(solver: str | optax.GradientTransformation):
+def _transformation(solver: str | optax.GradientTransformation):
     """An optax optimiser that accepts what a line search needs."""
     if solver == "lbfgs":
         return optax.lbfgs(memory_size=20)
@@ -152,13 +174,14 @@ def solver_of(solver: str | optax.GradientTransformation):
 
 def begin(solver, params: Params, data, fit_intercept: bool = True) -> State:
     loss, gradient = jax.value_and_grad(_free(data, fit_intercept))(params)
-    return State(params, loss, gradient, jnp.int32(0), solver.init(params))
+    solver_state = _transformation(solver).init(params)
+    return State(params, loss, gradient, jnp.int32(0), solver_state)
 
 
 def advance(solver, state: State, data, fit_intercept: bool = True) -> State:
     """One step of the search."""
     loss_of = _free(data, fit_intercept)
-    updates, solver_state = solver.update(
+    updates, solver_state = _transformation(solver).update(
         state.gradient,
         state.solver_state,
         state.params,
@@ -167,12 +190,11 @@ def advance(solver, state: State, data, fit_intercept: bool = True) -> State:
         value_fn=loss_of,
     )
     params = optax.apply_updates(state.params, updates)
-    if optax.tree_utils.tree_get(solver_state, "value") is None:
+    if solver == "lbfgs":  # whose line search ended here and has computed both
+        value_and_grad = optax.value_and_grad_from_state(loss_of)
+        loss, gradient = value_and_grad(params, state=solver_state)
+    else:
         loss, gradient = jax.value_and_grad(loss_of)(params)
-    else:  # a line search ended at these params and has computed both
-        loss, gradient = optax.value_and_grad_from_state(loss_of)(
-            params, state=solver_state
-        )
     return State(params, loss, gradient, state.steps + 1, solver_state)
 
 

@@ -60,7 +60,7 @@ def table(features) -> jax.Array:
             "features must have shape (rows, columns), neither of them 0, "
             f"got {features.shape}: a single column is features[:, None]."
         )
-    return features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    return features.astype(_checks.widened(features.dtype))
 
 
 def linear(params: Params, features: jax.Array) -> jax.Array:
@@ -75,12 +75,12 @@ def objective(params: Params, problem: Problem) -> jax.Array:
         linear(params, problem.features) + problem.offset, problem.labels
     )
     # Rows of no weight are left out rather than multiplied by 0: their loss may be ∞.
-    loss = jnp.sum(problem.share * losses, where=problem.share > 0)
+    loss = jnp.sum(problem.share * losses, where=problem.share != 0)
     return loss + problem.l2 / 2 * jnp.sum(jnp.square(weights))
 
 
 def has_no_optimum(params: Params, problem: Problem) -> jax.Array:
-    """Whether `params` prove that the loss has no minimum, only a limit at infinity.
+    """Whether `params` separate the data: the loss has only a limit, at infinity.
 
     They do if every label is 0 or 1 and what is not penalised, all of the model or with
     l2 > 0 its bias alone, puts every row on its own side of 0: scaling it up then
