@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from bcejax import _checks
@@ -211,15 +212,18 @@ def _free(data, fit_intercept):
 
 
 def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Params:
-    # A sum over the rows, so that the zeros live on the mesh of sharded features.
-    zeros = jnp.zeros_like(features.sum(axis=0))
-    if init is None:
-        return zeros, zeros.sum()
-    weights, bias = jnp.asarray(init[0]), jnp.asarray(init[1])
-    if weights.shape != zeros.shape or bias.shape != ():
+    columns, dtype = features.shape[1], features.dtype
+    weights, bias = (jnp.zeros(columns), jnp.zeros(())) if init is None else init[:2]
+    weights, bias = jnp.asarray(weights), jnp.asarray(bias)
+    if weights.shape != (columns,) or bias.shape != ():
         raise ValueError(
             "init must hold weights of one value per column of features and a scalar "
-            f"bias, got {weights.shape} and {bias.shape} for {zeros.size} columns."
+            f"bias, got {weights.shape} and {bias.shape} for {columns} columns."
         )
-    weights, bias = weights.astype(zeros.dtype), bias.astype(zeros.dtype)
-    return zeros + weights, zeros.sum() + (bias if fit_intercept else 0)
+    bias = bias if fit_intercept else jnp.zeros_like(bias)
+    params = weights.astype(dtype), bias.astype(dtype)
+    mesh = jax.typeof(features).sharding.mesh
+    if mesh.empty:
+        return params
+    # On the mesh of sharded features, whole on each device: so is then the gradient.
+    return jax.sharding.reshard(params, NamedSharding(mesh, PartitionSpec()))
