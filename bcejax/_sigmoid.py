@@ -63,7 +63,7 @@ _sigmoid.defjvps(lambda x_dot, _, x: x_dot * _sigmoid_slope(x))
 @jax.custom_jvp
 def _sigmoid_slope(x: jax.Array) -> jax.Array:
     # h = σ(x) σ(−x), multiplied out. e/(1 + e)² with e = e^−|x| has one exp less, but
-    # errs by 3.9 ulp for 2.6 and exceeds ¼ near 0. |x| for x, lest XLA keep the exps of
+    # errs by 3.9 ulp for 2.7 and exceeds ¼ near 0. |x| for x, lest XLA keep the exps of
     # a gradient beside it, in memory, for this.
     a = jnp.abs(x)
     return 1 / (2 + (jnp.exp(a) + jnp.exp(-a)))
@@ -127,7 +127,7 @@ _ATANH = {
 def _tail(x: jax.Array) -> jax.Array:
     # log(1 + e^−|x|) = 2 atanh(q/2) with q = 2/(2 e^|x| + 1), written in halves lest it
     # share the constant 1 with a gradient beside it (see `_bce._reach`). XLA's own
-    # log1p errs by 2.9 ulp for 2.4, and takes a second pass over memory on CPU.
+    # log1p errs by 2.9 ulp for 2.5, and takes a second pass over memory on CPU.
     q = 0.5 / (0.5 * jnp.exp(jnp.abs(x)) + 0.25)
     z = q * q
     return q + q * (z * reduce(lambda sum, c: sum * z + c, _ATANH[x.dtype]))
