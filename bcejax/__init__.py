@@ -19,6 +19,13 @@ Binary cross-entropy
   smooth_labels            y (1 − a) + a/2
   optimal_logit            the best constant logit
 
+Information
+  entropy                  −Σ p log p
+  cross_entropy            −Σ p log q
+  kl_divergence            Σ p log(p/q)
+  bernoulli_entropy        the entropy of σ(x)
+  bernoulli_kl_divergence  the divergence of σ(a) from σ(b)
+
 Fitting
   logistic_regression      fit, predict_logits, predict_probs
 """
@@ -31,7 +38,9 @@ from bcejax._bce import (
     bce_with_probs,
     smooth_labels,
 )
+from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._constant import optimal_logit
+from bcejax._information import cross_entropy, entropy, kl_divergence
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
 
 __all__ = [
@@ -39,6 +48,11 @@ __all__ = [
     "bce_with_logits_grad",
     "bce_with_logits_hessian",
     "bce_with_probs",
+    "bernoulli_entropy",
+    "bernoulli_kl_divergence",
+    "cross_entropy",
+    "entropy",
+    "kl_divergence",
     "log_sigmoid",
     "logistic_regression",
     "logit",

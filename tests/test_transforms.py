@@ -29,10 +29,15 @@ ELEMENTWISE = {
     "bce_with_logits_hessian": (bcejax.bce_with_logits_hessian, X, Y),
     "bce_with_probs": (bcejax.bce_with_probs, P, Y),
     "smooth_labels": (bcejax.smooth_labels, Y, P),
+    "bernoulli_entropy": (bcejax.bernoulli_entropy, X),
+    "bernoulli_kl_divergence": (bcejax.bernoulli_kl_divergence, X, Y),
     "pos_weight": (lambda x, y, w: bcejax.bce_with_logits(x, y, pos_weight=w), X, Y, W),
     "where": (lambda x, y: bcejax.bce_with_logits(x, y, where=x != 0.5), X, Y),
 }
 REDUCING = {
+    "entropy": (bcejax.entropy, P),
+    "cross_entropy": (bcejax.cross_entropy, P, P[::-1]),
+    "kl_divergence": (bcejax.kl_divergence, P, P[::-1]),
     "optimal_logit": (bcejax.optimal_logit, P),
     "optimal_logit with offset": (
         lambda y, f: bcejax.optimal_logit(y, offset=f),

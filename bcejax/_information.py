@@ -1,0 +1,246 @@
+"""Entropy, cross-entropy and Kullback-Leibler divergence of distributions given as
+probabilities along an axis.
+
+    H(p)      = −Σ p log p,
+    H(p, q)   = −Σ p log q,
+    KL(p ‖ q) =  Σ p log(p/q) = H(p, q) − H(p),
+
+where 0 log 0 = 0 log(0/0) = 0, and mass where q has none costs ∞. The probabilities are
+taken as they are, never renormalised or clipped; outside [0, 1] they are errors under
+`jax.experimental.checkify.checkify`.
+
+Shapes: two arguments have the same shape, and nothing is broadcast. Dtypes: the result
+has the dtype of the argument, or the one that JAX promotes two of them to; 16 bits are
+computed in float32 and rounded once. Unit: nats, unless `base` says otherwise.
+
+The divergence stands on a function that is never negative,
+
+    g(u) = u − log(1 + u) = u s (1 − s (1 − s) B(s²)),    s = u/(2 + u),
+
+where B(s²) = (atanh s − s)/s³: its digits last through u = 0, where u and log(1 + u)
+cancel.
+"""
+
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from bcejax import _checks
+from bcejax._bce import _ratio
+from bcejax._sigmoid import _ATANH, _log_ratio, _times
+
+
+def entropy(
+    probs: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] | None = -1,
+    base: ArrayLike | None = None,
+) -> jax.Array:
+    """Entropy H(p) = −Σ p log p of each distribution along `axis`.
+
+    The gradient is −1 − log p, in nats: ∞ at a probability of 0.
+
+    Args:
+      probs: `[..., classes]`, floating point, in [0, 1] (checked under `checkify`).
+      axis: the axis of the classes, or several; None for all.
+      base: scalar, real, above 0. 2 for bits, 10 for bans, None for nats.
+    Returns:
+      `[...]`, dtype of `probs`. In nats or the unit of `base`, never below 0.
+    Raises:
+      TypeError: if `probs` is not floating point, or `base` not real.
+      ValueError: if `axis` is out of bounds, or `base` is not a scalar.
+    Example:
+      >>> print(entropy(jnp.array([[0.5, 0.5, 0], [0.7, 0.2, 0.1]]), base=2))
+      [1.     1.1568]
+
+    Reference:
+      C. E. Shannon, A mathematical theory of communication, Bell Syst. Tech. J. 27
+      (1948), 379-423.
+    """
+    return _along(_entropy, axis, base, probs=probs)
+
+
+def cross_entropy(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] | None = -1,
+    base: ArrayLike | None = None,
+) -> jax.Array:
+    """Cross-entropy H(p, q) = −Σ p log q of each pair of distributions along `axis`.
+
+    The price of coding what comes from p as if it came from q. The gradient is −log q
+    in p and −p/q in q, in nats.
+
+    Args:
+      p: `[..., classes]`, floating point, in [0, 1] (checked under `checkify`).
+      q: like `p`.
+      axis: the axis of the classes, or several; None for all.
+      base: scalar, real, above 0. 2 for bits, 10 for bans, None for nats.
+    Returns:
+      `[...]`, promoted dtype. In nats or the unit of `base`, never below 0.
+    Raises:
+      TypeError: if `p` or `q` is not floating point, or `base` not real.
+      ValueError: if `p` and `q` differ in shape, `axis` is out of bounds, or `base` is
+        not a scalar.
+    Example:
+      >>> p = jnp.array([0.5, 0.5, 0])
+      >>> print(cross_entropy(p, jnp.array([0.25, 0.75, 0])))
+      0.8370
+
+    Reference:
+      I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
+    """
+    return _along(_cross_entropy, axis, base, p=p, q=q)
+
+
+def kl_divergence(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] | None = -1,
+    base: ArrayLike | None = None,
+) -> jax.Array:
+    """Kullback-Leibler divergence KL(p ‖ q) of each pair of distributions along `axis`.
+
+    Computed as Σ p log(p/q) − p + q, the sum of `scipy.special.kl_div`, in which no
+    term is negative. For distributions, each of sum 1, that is KL(p ‖ q), with its
+    digits for p ≈ q too; there Σ p log(p/q), short by Σp − Σq, would be all rounding
+    errors. For other p and q it is the generalised divergence, 0 only for p = q. The
+    gradient is log(p/q) in p and 1 − p/q in q, in nats: 1 more than that of
+    Σ p log(p/q) for every class, which moves no distribution. Arguments and
+    errors are those of `cross_entropy`.
+
+    Returns:
+      `[...]`, promoted dtype. In nats or the unit of `base`, never below 0.
+    Example:
+      >>> p, q = jnp.array([0.5, 0.5, 0]), jnp.array([0.25, 0.75, 0])
+      >>> print(kl_divergence(p, q), kl_divergence(q, p), kl_divergence(p, p))
+      0.1438 0.1308 0.0
+
+    Reference:
+      S. Kullback and R. A. Leibler, On information and sufficiency, Ann. Math. Statist.
+      22 (1951), 79-86.
+    """
+    return _along(_divergence, axis, base, p=p, q=q)
+
+
+def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
+    result = _summed(core, axis, base, distributions)
+    if _checks.tracing():
+        for name, p in distributions.items():
+            _checks.in_range(p, name, 0, 1)
+        if base is not None:
+            _checks.in_range(base, "base", 0, jnp.inf)
+    return result
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _summed(core, axis, base, distributions: dict) -> jax.Array:
+    terms, dtype = _terms(core, distributions)
+    result = jnp.sum(terms, axis)
+    if base is not None:
+        base = _checks.real(base, "base")
+        if base.shape != ():
+            raise ValueError(f"base must be a scalar, got shape {base.shape}.")
+        result /= jnp.log(base.astype(result.dtype))
+    return result.astype(dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+def _elementwise(core, arguments: dict) -> jax.Array:
+    terms, dtype = _terms(core, arguments)
+    return terms.astype(dtype)
+
+
+def _terms(core, arguments: dict) -> tuple[jax.Array, jnp.dtype]:
+    """`core` of the arguments, 16 bits widened, and the dtype to round it to."""
+    arrays = [_checks.floating(x, name) for name, x in arguments.items()]
+    first, last = arrays[0], arrays[-1]
+    if first.shape != last.shape:
+        first_name, last_name = arguments
+        raise ValueError(
+            f"{first_name} and {last_name} must have the same shape, "
+            f"got {first_name} {first.shape} and {last_name} {last.shape}."
+        )
+    dtype = jnp.promote_types(first.dtype, last.dtype)
+    return core(*(x.astype(_checks.widened(dtype)) for x in arrays)), dtype
+
+
+# The terms of the sums. At p = 0 the slopes are ±∞, or 0 where q is 0 as well; `_times`
+# and `_ratio` keep them from turning a tangent of 0 into NaN.
+
+
+@jax.custom_jvp
+def _entropy(p: jax.Array) -> jax.Array:
+    return _times(p, -jnp.log(p))
+
+
+_entropy.defjvps(lambda p_dot, _, p: _times(p_dot, -1 - _log(p)))
+
+
+@jax.custom_jvp
+def _cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
+    return _times(p, -jnp.log(q))
+
+
+_cross_entropy.defjvps(
+    lambda p_dot, _, p, q: _times(p_dot, -_log(q)),
+    lambda q_dot, _, p, q: _times(q_dot, -_ratio(p, q)),
+)
+
+
+def _log(p: jax.Array) -> jax.Array:
+    # log p, whose slope 1/p = ∞ at 0 leaves a tangent of 0 alone.
+    return _log_ratio(p, jnp.ones_like(p), p - 1)
+
+
+@jax.custom_jvp
+def _divergence(p: jax.Array, q: jax.Array) -> jax.Array:
+    # p log(p/q) − p + q = p g(u) with u = (q − p)/p, written without u = ∞ at p = 0.
+    # The step q − p is exact wherever the series is taken.
+    step = q - p
+    s = _ratio(step, q + p)
+    far = _times(p, _log_quotient(p, q)) + step
+    return jnp.where(_near(s), _series(step, s), far)
+
+
+_divergence.defjvps(
+    lambda p_dot, _, p, q: _times(p_dot, _log_quotient(p, q)),
+    lambda q_dot, _, p, q: _times(q_dot, _complement(p, q)),
+)
+
+
+def _near(s: jax.Array) -> jax.Array:
+    # Where `_series` holds: u = 2s/(1 − s) in [−½, 1].
+    return jnp.abs(s) <= 1 / 3
+
+
+def _series(u: jax.Array, s: jax.Array) -> jax.Array:
+    # g(u) = u s (1 − s (1 − s) B(s²)), or p g(u) given p u. The coefficients are those
+    # of 2 atanh(r/2) = r + r³ Q(r²), r = 2s, so B(s²) is 4 Q(4s²).
+    z = 4 * s * s
+    b = 4 * reduce(lambda sum, c: sum * z + c, _ATANH[s.dtype])
+    return u * s * (1 - s * (1 - s) * b)
+
+
+def _log_quotient(p: jax.Array, q: jax.Array) -> jax.Array:
+    # log(p/q), where 0/0 counts as 1: a class of neither distribution pulls at nothing.
+    neither = (p == 0) & (q == 0)
+    p, q = jnp.where(neither, 1, p), jnp.where(neither, 1, q)
+    return _log_ratio(p, q, p - q)
+
+
+@jax.custom_jvp
+def _complement(p: jax.Array, q: jax.Array) -> jax.Array:
+    # 1 − p/q as (q − p)/q, which keeps its digits where p ≈ q.
+    return jnp.where(p == 0, 1, (q - p) / q)
+
+
+# Not left to autodiff, whose 1/q − (q − p)/q² cancels where p is small.
+_complement.defjvps(
+    lambda p_dot, _, p, q: _times(p_dot, -1 / q),
+    lambda q_dot, _, p, q: _times(q_dot, _ratio(_ratio(p, q), q)),
+)

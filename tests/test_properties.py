@@ -1,0 +1,118 @@
+"""What must hold for every logit and every label, tried on random ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcejax import (
+    bce_with_logits,
+    bce_with_logits_grad,
+    bce_with_logits_hessian,
+    logit,
+    sigmoid,
+)
+from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
+from bcejax._information import entropy, kl_divergence
+
+few = settings(deadline=None, max_examples=60)
+logits = st.floats(-80, 80, width=32)
+any_logits = st.floats(allow_nan=False, width=32)
+labels = st.floats(0, 1, width=32, allow_subnormal=False)
+inner = st.floats(2**-10, 1 - 2**-10, width=32)
+steps = st.floats(2**-3, 20, width=32)
+ULP = 2.0**-23
+
+
+@few
+@given(any_logits, st.sampled_from([0, 1]))
+def test_loss_is_never_negative_and_0_only_at_the_target(x, y):
+    loss = bce_with_logits(x, y)
+    assert loss >= 0
+    assert (loss == 0) <= ((x if y else -x) > 80)  # where e^−|x| has underflowed
+    assert bce_with_logits(jnp.inf if y else -jnp.inf, y) == 0
+
+
+@few
+@given(logits, steps, st.sampled_from([0, 1]))
+def test_loss_grows_away_from_a_hard_label(x, step, y):
+    away = x - step if y else x + step
+    assert bce_with_logits(away, y) > bce_with_logits(x, y)
+
+
+@few
+@given(inner, steps, steps, st.sampled_from([-1, 1]))
+def test_expected_loss_is_smallest_at_the_logit_of_the_probability(p, near, far, side):
+    """And grows on both sides: the loss is a strictly proper score."""
+    best = logit(p)
+    at_best = bce_with_logits(best, p)
+    at_near = bce_with_logits(best + side * near, p)
+    at_far = bce_with_logits(best + side * (near + far), p)
+    assert at_best < at_near < at_far
+    np.testing.assert_allclose(at_best, bernoulli_entropy(best), rtol=2e-5)
+    assert abs(bce_with_logits_grad(best, p)) <= 8 * ULP
+
+
+@few
+@given(any_logits, labels)
+def test_swapping_the_classes_changes_nothing(x, y):
+    y = np.float64(y)
+    with jax.enable_x64(True):
+        x = jnp.float64(x)
+        one, other = bce_with_logits(x, y), bce_with_logits(-x, 1 - y)
+        np.testing.assert_allclose(one, other, rtol=1e-14)
+
+
+@few
+@given(any_logits, labels)
+def test_loss_is_convex(x, y):
+    assert bce_with_logits_hessian(x, y) >= 0
+    assert jax.hessian(bce_with_logits)(x, y) >= 0
+
+
+@few
+@given(logits, logits, labels)
+def test_loss_lies_above_its_tangents(x, z, y):
+    tangent = bce_with_logits(x, y) + (z - x) * bce_with_logits_grad(x, y)
+    assert bce_with_logits(z, y) >= tangent - 1e-4
+
+
+@few
+@given(any_logits, any_logits)
+def test_bernoulli_divergence_is_never_negative(a, b):
+    divergence = bernoulli_kl_divergence(a, b)
+    assert divergence >= 0
+    assert a != b or divergence == 0
+
+
+@few
+@given(logits, steps, steps)
+def test_bernoulli_divergence_grows_away_from_equality(a, near, far):
+    for side in (-1, 1):
+        grown = [
+            bernoulli_kl_divergence(a, a + side * d) for d in (0, near, near + far)
+        ]
+        assert 0 == grown[0] < grown[1] <= grown[2] * (1 + 8 * ULP)
+
+
+@few
+@given(any_logits)
+def test_bernoulli_entropy_is_even_and_largest_at_0(x):
+    assert bernoulli_entropy(x) == bernoulli_entropy(-x)
+    assert 0 <= bernoulli_entropy(x) <= np.log(2) * (1 + ULP)
+
+
+@few
+@given(st.lists(inner, min_size=6, max_size=6), st.lists(inner, min_size=6, max_size=6))
+def test_entropy_and_divergence_stay_in_their_ranges(p, q):
+    p, q = (jnp.float32(v) / np.sum(v) for v in (p, q))
+    assert 0 <= entropy(p) <= np.log(6) * (1 + 4 * ULP)
+    assert kl_divergence(p, q) >= 0
+    assert kl_divergence(p, p) == 0
+
+
+@few
+@given(logits)
+def test_both_classes_have_probability_1_together(x):
+    np.testing.assert_allclose(sigmoid(x) + sigmoid(-x), 1, rtol=2 * ULP)
