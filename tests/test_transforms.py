@@ -151,6 +151,22 @@ def test_shard_map_and_sharded_arrays(function, arguments):
         close(gradient, jax.grad(lambda *a: function(*a).sum())(*arguments))
 
 
+@cases(REDUCING)
+def test_shard_map_over_problems(function, arguments):
+    mesh, spec = jax.make_mesh((2,), ("i",)), PartitionSpec("i")
+    each = jax.vmap(function)
+    twice = tuple(jnp.stack([a, a[::-1]]) for a in arguments)
+    run = jax.shard_map(
+        each,
+        mesh=mesh,
+        in_specs=(spec,) * len(arguments),
+        out_specs=spec,
+        check_vma=False,  # which the line search of optax's lbfgs does not pass
+    )
+    sharded = jax.device_put(twice, NamedSharding(mesh, spec))
+    close(jax.jit(run)(*sharded), each(*twice))
+
+
 @cases(ELEMENTWISE | REDUCING)
 def test_nothing_is_called_back_and_nothing_is_printed(function, arguments, capfd):
     program = str(jax.make_jaxpr(function)(*arguments))
