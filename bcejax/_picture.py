@@ -117,9 +117,9 @@ def _gradient(panel) -> None:
     dead = float(x[np.isfinite(size(short))].max())
     panel.axvspan(dead, 88, color="black", alpha=0.06, linewidth=0)
     panel.text(dead + 4, 1e-3, "σ(x) − y: exactly 0", ha="left")
-    nan = float(x[np.isfinite(textbook)].min())
-    panel.axvspan(-120, nan, color=THEIRS, alpha=0.12, linewidth=0)
-    panel.text(nan - 3, 1e-15, "textbook: NaN", color=THEIRS, rotation=90, ha="right")
+    lost = float(x[np.isfinite(size(textbook))].min())
+    panel.axvspan(-120, lost, color=THEIRS, alpha=0.12, linewidth=0)
+    panel.text(-82, 1e-12, "textbook: NaN, then 0", color=THEIRS, ha="center")
     panel.set(
         title="Size of its gradient (float32)",
         xlabel="logit",
