@@ -110,12 +110,9 @@ def bce_with_logits_hessian(
 def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
     x, labels, pos_weight, where = map(_checks.array, (x, labels, pos_weight, where))
     result = _compiled(core, name, x, labels, pos_weight, where)
-    if _checks.tracing():
-        _checks.in_range(labels, "labels", 0, 1, where)
-        if pos_weight is not None:
-            _checks.in_range(pos_weight, "pos_weight", 0, jnp.inf, where)
-        if name == "probs":
-            _checks.in_range(x, name, 0, 1, where)
+    _checks.in_range(labels, "labels", 0, 1, where)
+    if pos_weight is not None:
+        _checks.in_range(pos_weight, "pos_weight", 0, jnp.inf, where)
     return result
 
 
@@ -125,18 +122,20 @@ def _compiled(core, name, x, labels, pos_weight, where) -> jax.Array:
     x = _checks.floating(x, name, hint=f" The order of arguments is ({name}, labels).")
     y = _checks.real(labels, "labels")
     y = _checks.same_shape_or_scalar(y, "labels", x, name)
-    w = 1 if pos_weight is None else _checks.real(pos_weight, "pos_weight")
-    w = _checks.broadcastable(w, "pos_weight", x, name)
+    w = pos_weight
+    if w is not None:
+        w = _checks.real(w, "pos_weight")
+        w = _checks.broadcastable(w, "pos_weight", x, name)
     if where is not None:
         where = _checks.boolean(where, "where")
         where = _checks.broadcastable(where, "where", x, name)
         # Masked twice: here, so that no NaN enters, and below, for the zero itself.
-        x, y, w = (jnp.where(where, a, jnp.zeros_like(a)) for a in (x, y, w))
+        x, y, w = jax.tree.map(
+            lambda a: jnp.where(where, a, jnp.zeros_like(a)), (x, y, w)
+        )
 
     dtype = _checks.widened(x.dtype)
-    if pos_weight is None:
-        w = None
-    else:  # ∞ as the largest float, so that it leaves the negatives alone
+    if w is not None:  # ∞ as the largest float, so that it leaves the negatives alone
         w = jnp.minimum(w.astype(dtype), jnp.finfo(dtype).max)
     result = core(x.astype(dtype), y.astype(dtype), w)
     if where is not None:
@@ -224,7 +223,9 @@ def bce_with_probs(
       >>> print(bce_with_probs(jnp.array([0, 0.5, 1]), jnp.array([0, 1, 0])))
       [0.     0.6931    inf]
     """
-    return _apply(_bce_of_probs, probs, labels, None, where, name="probs")
+    loss = _apply(_bce_of_probs, probs, labels, None, where, name="probs")
+    _checks.in_range(probs, "probs", 0, 1, where)
+    return loss
 
 
 def _bce_of_probs(p: jax.Array, y: jax.Array, _: None) -> jax.Array:
@@ -274,9 +275,8 @@ def smooth_labels(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
     """
     labels, amount = _checks.array(labels), _checks.array(amount)
     result = _smooth(labels, amount)
-    if _checks.tracing():
-        _checks.in_range(labels, "labels", 0, 1)
-        _checks.in_range(amount, "amount", 0, 1)
+    _checks.in_range(labels, "labels", 0, 1)
+    _checks.in_range(amount, "amount", 0, 1)
     return result
 
 

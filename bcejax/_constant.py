@@ -52,9 +52,8 @@ def optimal_logit(
     labels, weights, offset = map(_checks.array, (labels, weights, offset))
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
     result = _optimal_logit(labels, weights, offset, axis)
-    if _checks.tracing():
-        _checks.in_range(labels, "labels", 0, 1)
-        _checks.in_range(1 if weights is None else weights, "weights", 0, jnp.inf)
+    _checks.in_range(labels, "labels", 0, 1)
+    _checks.in_range(1 if weights is None else weights, "weights", 0, jnp.inf)
     return result
 
 

@@ -1,6 +1,5 @@
 """The demo behind `python -m bcejax`: load, train, compare, report, draw."""
 
-import sys
 import time
 import warnings
 from functools import partial
@@ -40,7 +39,7 @@ class Run(NamedTuple):
 
 
 def run(options) -> None:
-    _picture.check_format(options.plot)
+    _picture.check_path(options.plot)
     jax.config.update("jax_enable_x64", options.float64)
     with jax.default_device(_device(options.device)):
         data = _synthetic(options) if options.synthetic else _breast_cancer(options)
@@ -171,7 +170,7 @@ def _optimum(problem: _objective.Problem) -> Optimum | None:
             max_iter=1000,
         ).fit(x, y)
     weights, bias = model.coef_[0], model.intercept_[0]
-    if _objective.has_no_optimum((jnp.asarray(weights), jnp.asarray(bias)), problem):
+    if _objective.separates((jnp.asarray(weights), jnp.asarray(bias)), problem):
         print("no optimum   the data are separable: the weights grow until stopped")
         return None
     signed = np.where(y == 1, -1, 1) * (x @ weights + bias)
@@ -231,6 +230,5 @@ def _report_throughput(params, problem: _objective.Problem) -> None:
     rows, size = len(problem.labels), problem.features.nbytes
     print(
         f"one gradient {second * 1e3:.2f} ms: {rows / second:.3g} rows/s, "
-        f"features at {size / second / 1e9:.3g} GB/s",
-        file=sys.stdout,
+        f"features at {size / second / 1e9:.3g} GB/s"
     )

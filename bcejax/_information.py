@@ -129,11 +129,10 @@ def kl_divergence(
 
 def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
     result = _summed(core, axis, base, distributions)
-    if _checks.tracing():
-        for name, p in distributions.items():
-            _checks.in_range(p, name, 0, 1)
-        if base is not None:
-            _checks.in_range(base, "base", 0, jnp.inf)
+    for name, p in distributions.items():
+        _checks.in_range(p, name, 0, 1)
+    if base is not None:
+        _checks.in_range(base, "base", 0, jnp.inf)
     return result
 
 

@@ -16,7 +16,7 @@ from bcejax import bce_with_logits
 OURS, THEIRS, OTHER = "#0072B2", "#D55E00", "#999999"
 
 
-def check_format(path: Path) -> None:
+def check_path(path: Path) -> None:
     formats = Figure().canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
         raise OSError(f"--plot {path}: the ending must be one of {', '.join(formats)}")

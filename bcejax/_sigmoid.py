@@ -172,8 +172,7 @@ def logit(p: ArrayLike) -> jax.Array:
       [   -inf -1.0986  0.         inf]
     """
     result = _elementwise(_logit, p, "p")
-    if _checks.tracing():
-        _checks.in_range(p, "p", 0, 1)
+    _checks.in_range(p, "p", 0, 1)
     return result
 
 

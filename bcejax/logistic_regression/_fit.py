@@ -13,10 +13,10 @@ from bcejax import _checks
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._objective import (
     Params,
-    has_no_optimum,
     linear,
     objective,
     problem,
+    separates,
     table,
 )
 
@@ -85,7 +85,12 @@ def fit(
       True [0.908]
     """
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
-    return _fit(*data, init, tol, max_steps, fit_intercept, solver)
+    model = _fit(*data, init, tol, max_steps, fit_intercept, solver)
+    _checks.in_range(labels, "labels", 0, 1)
+    _checks.in_range(l2, "l2", 0, jnp.inf)
+    if sample_weight is not None:
+        _checks.in_range(sample_weight, "sample_weight", 0, jnp.inf)
+    return model
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "solver"))
@@ -114,7 +119,7 @@ def _fit(
         begin(solver, start, data, fit_intercept),
     )
     norm = gradient_norm(state)
-    converged = (norm <= tol) & ~has_no_optimum(state.params, data)
+    converged = (norm <= tol) & ~separates(state.params, data)
     return Fit(*state.params, state.loss, norm, state.steps, converged)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bcejax import _checks
-from bcejax._bce import bce_with_logits
+from bcejax._bce import _bce_unweighted
 
 Params = tuple[jax.Array, jax.Array]  # weights (d,) and bias ()
 
@@ -42,9 +42,6 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     l2 = _checks.real(l2, "l2")
     if l2.ndim:
         raise ValueError(f"l2 must be a scalar, got shape {l2.shape}: vmap over it.")
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(weight, "sample_weight", 0, jnp.inf)
-    _checks.in_range(l2, "l2", 0, jnp.inf)
 
     labels, weight, offset, l2 = (
         a.astype(features.dtype) for a in (labels, weight, offset, l2)
@@ -71,16 +68,15 @@ def linear(params: Params, features: jax.Array) -> jax.Array:
 
 def objective(params: Params, problem: Problem) -> jax.Array:
     weights, _ = params
-    losses = bce_with_logits(
-        linear(params, problem.features) + problem.offset, problem.labels
-    )
+    logits = linear(params, problem.features) + problem.offset
+    losses = _bce_unweighted(logits, problem.labels)
     # Rows of no weight are left out rather than multiplied by 0: their loss may be ∞.
     loss = jnp.sum(problem.share * losses, where=problem.share != 0)
     return loss + problem.l2 / 2 * jnp.sum(jnp.square(weights))
 
 
-def has_no_optimum(params: Params, problem: Problem) -> jax.Array:
-    """Whether `params` separate the data: the loss has only a limit, at infinity.
+def separates(params: Params, problem: Problem) -> jax.Array:
+    """Whether `params` separate the data: the loss has a limit at infinity, no optimum.
 
     They do if every label is 0 or 1 and what is not penalised, all of the model or with
     l2 > 0 its bias alone, puts every row on its own side of 0: scaling it up then
