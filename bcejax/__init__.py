@@ -19,6 +19,11 @@ Binary cross-entropy
   smooth_labels            y (1 − a) + a/2
   optimal_logit            the best constant logit
 
+Softmax
+  log_softmax              x_k − log Σ exp(x_j)
+  softmax_cross_entropy    −Σ y_k log p_k, p = softmax(x)
+  softmax_cross_entropy_with_integer_labels  −log p_y
+
 Information
   entropy                  −Σ p log p
   cross_entropy            −Σ p log q
@@ -42,6 +47,11 @@ from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._constant import optimal_logit
 from bcejax._information import cross_entropy, entropy, kl_divergence
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
+from bcejax._softmax import (
+    log_softmax,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+)
 
 __all__ = [
     "bce_with_logits",
@@ -54,10 +64,13 @@ __all__ = [
     "entropy",
     "kl_divergence",
     "log_sigmoid",
+    "log_softmax",
     "logistic_regression",
     "logit",
     "optimal_logit",
     "sigmoid",
     "smooth_labels",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
     "softplus",
 ]

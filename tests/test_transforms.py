@@ -35,6 +35,17 @@ ELEMENTWISE = {
     "where": (lambda x, y: bcejax.bce_with_logits(x, y, where=x != 0.5), X, Y),
 }
 REDUCING = {
+    "log_softmax": (bcejax.log_softmax, X),
+    "softmax_cross_entropy": (bcejax.softmax_cross_entropy, X, P),
+    "softmax_cross_entropy with where": (
+        lambda x, y: bcejax.softmax_cross_entropy(x, y, where=MASK),
+        X,
+        P,
+    ),
+    "softmax_cross_entropy_with_integer_labels": (
+        lambda x: bcejax.softmax_cross_entropy_with_integer_labels(x, 2),
+        X,
+    ),
     "entropy": (bcejax.entropy, P),
     "cross_entropy": (bcejax.cross_entropy, P, P[::-1]),
     "kl_divergence": (bcejax.kl_divergence, P, P[::-1]),

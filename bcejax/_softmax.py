@@ -1,0 +1,236 @@
+"""Softmax: its logarithm, and its cross-entropy with dense or with integer labels.
+
+For logits x over the classes, with probabilities p and labels y
+
+    log p_k = x_k − log Σ_j exp(x_j),        p = softmax(x),
+    ℓ(x, y) = −Σ_k y_k log p_k,   in nats,
+    ∂ℓ/∂x_k = p_k Σ_j y_j − y_k,
+
+each to the relative digits that the differences of the logits have, where one class
+takes almost everything too. The numerics are in `_softmax_rows`.
+
+`axis` is the axis of the classes, or a tuple of axes that together are one. Where the
+bool `where`, which broadcasts to `logits`, is False, there is no such class: its
+probability and every derivative are 0, whatever the logits hold there, NaN included. A
+row without any class costs 0. A logit of −∞ is a class of probability 0; those of ∞
+share all of it. NaN in gives NaN out.
+
+Dtypes: the result has the dtype of `logits`; 16 bits are computed in float32 and
+rounded once, and labels are not rounded to 16 bits at all.
+"""
+
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from bcejax import _checks
+from bcejax._softmax_rows import _dense, _integer, _log_softmax
+
+_HINT = " The order of arguments is (logits, labels)."
+
+
+def log_softmax(
+    logits: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Log-softmax log p_k = x_k − log Σ_j exp(x_j), in nats.
+
+    Keeps its relative digits where p_k is nearly 1, and so does the gradient.
+
+    Args:
+      logits: `[..., classes]`, floating point.
+      axis: of the classes, one or several.
+      where: bool, broadcasts to `[..., classes]`. False leaves a class out: −∞.
+    Returns:
+      `[..., classes]`, dtype of `logits`. In nats, never above 0.
+    Raises:
+      TypeError: if `logits` is not floating point or `where` is not bool.
+      ValueError: if `where` does not broadcast to `logits`, or `axis` is out of bounds
+        or has no classes.
+    Example:
+      >>> print(log_softmax(jnp.array([2.0, 0.0, -jnp.inf])))
+      [-0.1269 -2.1269    -inf]
+    """
+    logits, where = _checks.array(logits), _checks.array(where)
+    return _compiled_log_softmax(_static(axis), logits, where)
+
+
+def softmax_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Cross-entropy −Σ_k y_k log p_k of the softmax with a label for each class.
+
+    The labels need not sum to one. A label of 0 costs nothing, at a logit of −∞ too.
+
+    Args:
+      logits: `[..., classes]`, floating point.
+      labels: `[..., classes]`, any real dtype, not negative. One-hot, or probabilities.
+      axis: of the classes, one or several. It is summed over.
+      where: bool, broadcasts to `[..., classes]`. False leaves a class and its label
+        out.
+    Returns:
+      `[...]`, dtype of `logits`. In nats, never below 0.
+    Raises:
+      TypeError: if `logits` is not floating point, `labels` not real, `where` not bool.
+      ValueError: if `labels` has another shape than `logits`, nothing is broadcast; if
+        `where` does not broadcast to `logits`, or `axis` is out of bounds or has no
+        classes.
+    Example:
+      >>> print(softmax_cross_entropy(jnp.zeros(4), jnp.array([0.5, 0.5, 0, 0])))
+      1.3863
+
+    Reference:
+      I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
+    """
+    logits, labels, where = map(_checks.array, (logits, labels, where))
+    result = _compiled_dense(_static(axis), logits, labels, where)
+    _checks.in_range(labels, "labels", 0, jnp.inf, where)
+    return result
+
+
+def softmax_cross_entropy_with_integer_labels(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """Cross-entropy −log p_y of the softmax with the index y of the right class.
+
+    No array of one-hot labels is built. A negative index counts from the end. Loss and
+    gradient are NaN for an index outside [−classes, classes), which is an error under
+    `jax.experimental.checkify.checkify`.
+
+    Args:
+      logits: `[..., classes]`, floating point.
+      labels: `[...]`, any integer dtype. With several axes, an index into all of their
+        classes, of which the last axis named counts fastest.
+      axis: of the classes, one or several. It is summed over.
+      where: bool, broadcasts to `[..., classes]`. False leaves a class out: it is never
+        right, and costs ∞ as a label.
+    Returns:
+      `[...]`, dtype of `logits`. In nats, never below 0.
+    Raises:
+      TypeError: if `logits` is not floating point, `labels` not integer, `where` not
+        bool.
+      ValueError: if `labels` has not the shape of `logits` without `axis`; if `where`
+        does not broadcast to `logits`, or `axis` is out of bounds or has no classes.
+    Example:
+      >>> loss = softmax_cross_entropy_with_integer_labels
+      >>> f"{loss(jnp.array([17.0, 0, 0]), 0):.4e}, {loss(jnp.array([17.0, 0]), 1):.4f}"
+      '8.2799e-08, 17.0000'
+    """
+    logits, labels, where = map(_checks.array, (logits, labels, where))
+    result = _compiled_integer(_static(axis), logits, labels, where)
+    shape = jnp.shape(logits)
+    axes = normalize_axis_tuple(axis, len(shape))
+    classes = prod(shape[i] for i in axes)
+    rows = where if where is None else jnp.any(jnp.broadcast_to(where, shape), axes)
+    _checks.in_range(labels, "labels", -classes, classes - 1, rows)
+    return result
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled_log_softmax(axis, logits, where) -> jax.Array:
+    x, where, axes = _checked(axis, logits, where)
+    result = _log_softmax(_masked_rows(x, where, axes))
+    result = _rows_inverse(result, x.shape, axes)
+    if where is not None:
+        result = jnp.where(where, result, -jnp.inf)
+    return result.astype(x.dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled_dense(axis, logits, labels, where) -> jax.Array:
+    x, where, axes = _checked(axis, logits, where)
+    y = _checks.real(labels, "labels")
+    if y.shape != x.shape:
+        raise ValueError(
+            "labels must have the shape of logits, "
+            f"got labels {y.shape} and logits {x.shape}."
+        )
+    y = y.astype(_checks.widened(x.dtype))
+    if where is not None:
+        y = jnp.where(where, y, 0)
+    loss = _dense(_masked_rows(x, where, axes), _rows(y, axes))
+    return _kept(loss, where, axes).astype(x.dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled_integer(axis, logits, labels, where) -> jax.Array:
+    x, where, axes = _checked(axis, logits, where)
+    y = jnp.asarray(labels)
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        raise TypeError(f"labels must be integer, got {y.dtype}.{_HINT}")
+    expected = tuple(n for i, n in enumerate(x.shape) if i not in axes)
+    if y.shape != expected:
+        raise ValueError(
+            f"labels must have the shape of logits without axis {axis}, {expected}, "
+            f"got labels {y.shape} and logits {x.shape}."
+        )
+    x_rows = _masked_rows(x, where, axes)
+    loss = _integer(x_rows, _index(y, x_rows.shape[-1]))
+    return _kept(loss, where, axes).astype(x.dtype)
+
+
+def _static(axis: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    return tuple(axis) if isinstance(axis, list) else axis
+
+
+def _checked(axis, logits, where):
+    x = _checks.floating(logits, "logits", _HINT)
+    if where is not None:
+        where = _checks.boolean(where, "where")
+        where = _checks.broadcastable(where, "where", x, "logits")
+    axes = normalize_axis_tuple(axis, x.ndim)
+    if prod(x.shape[i] for i in axes) == 0:
+        raise ValueError(f"logits {x.shape} must have classes along axis {axis}.")
+    return x, where, axes
+
+
+def _permutation(ndim: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(i for i in range(ndim) if i not in axes) + axes
+
+
+def _rows(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The axes moved to the end, in the order given, and made one."""
+    x = x.transpose(_permutation(x.ndim, axes))
+    batch = x.shape[: x.ndim - len(axes)]
+    return x.reshape(*batch, prod(x.shape[len(batch) :]))
+
+
+def _rows_inverse(rows: jax.Array, shape, axes: tuple[int, ...]) -> jax.Array:
+    order = _permutation(len(shape), axes)
+    moved = rows.reshape([shape[i] for i in order])
+    return moved.transpose([order.index(i) for i in range(len(shape))])
+
+
+def _masked_rows(x: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
+    x = x.astype(_checks.widened(x.dtype))
+    if where is not None:
+        # A row without any class is left finite, lest its 0/0 reach the gradient.
+        hidden = jnp.where(jnp.any(where, axes, keepdims=True), -jnp.inf, 0)
+        x = jnp.where(where, x, hidden.astype(x.dtype))
+    return _rows(x, axes)
+
+
+def _kept(loss: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
+    return loss if where is None else jnp.where(jnp.any(where, axes), loss, 0)
+
+
+def _index(y: jax.Array, classes: int) -> jax.Array:
+    """The label in int32, from 0 to `classes`, which stands for all out of range."""
+    limits = jnp.iinfo(y.dtype)
+    least, most = max(-classes - 1, limits.min), min(classes, limits.max)
+    y = jnp.clip(y, least, most).astype(jnp.int32)
+    return jnp.where((y >= -classes) & (y < classes), y % classes, classes)
