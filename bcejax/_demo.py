@@ -14,7 +14,8 @@ from sklearn import datasets, linear_model, metrics, model_selection, preprocess
 
 import bcejax
 from bcejax import _picture, logistic_regression
-from bcejax.logistic_regression import _fit, _objective
+from bcejax.logistic_regression import _first_order, _objective
+from bcejax.logistic_regression._objective import objective
 
 TOLERANCE = 1e-6  # of the largest component of the gradient, where training stops
 COMPARABLE = 2 * 10**7  # numbers in the training data; beyond, scikit-learn takes long
@@ -32,7 +33,7 @@ class Data(NamedTuple):
 
 
 class Run(NamedTuple):
-    state: _fit.State
+    state: _first_order.State
     losses: np.ndarray  # before each step and after the last
     compile_seconds: float
     train_seconds: float
@@ -48,7 +49,7 @@ def run(options) -> None:
         trained = _train(_solver(options), problem, options.steps)
         if not np.isfinite(trained.losses[-1]):
             raise Unavailable("training diverged: lower --learning-rate")
-        fit = logistic_regression.Fit(*trained.state.params, *[None] * 4)
+        fit = logistic_regression.Fit(*trained.state.params, *[None] * 6)
         best = _optimum(problem)
         _report(options, data, trained, fit, best)
         if options.synthetic:
@@ -133,9 +134,13 @@ def _train(solver, problem: _objective.Problem, steps: int) -> Run:
     """The loop of `logistic_regression.fit`, step by step for the progress bar."""
     clock = time.perf_counter()
     weights = jnp.zeros_like(problem.features[0])
-    state = jax.jit(partial(_fit.begin, solver))((weights, weights[0]), problem)
-    advance = jax.jit(partial(_fit.advance, solver)).lower(state, problem).compile()
-    gradient_norm = jax.jit(_fit.gradient_norm).lower(state).compile()
+    begin, advance = (
+        jax.jit(lambda at, data, f=f: f(solver, at, partial(objective, problem=data)))
+        for f in (_first_order.begin, _first_order.advance)
+    )
+    state = begin((weights, weights[0]), problem)
+    advance = advance.lower(state, problem).compile()
+    gradient_norm = jax.jit(_gradient_norm).lower(state).compile()
     compile_seconds = time.perf_counter() - clock
 
     clock = time.perf_counter()
@@ -147,6 +152,10 @@ def _train(solver, problem: _objective.Problem, steps: int) -> Run:
             bar.set_postfix(loss=losses[-1], refresh=False)
             bar.update()
     return Run(state, np.array(losses), compile_seconds, time.perf_counter() - clock)
+
+
+def _gradient_norm(state: _first_order.State) -> jax.Array:
+    return _first_order.max_norm(state.gradient)
 
 
 class Optimum(NamedTuple):
@@ -185,7 +194,7 @@ def _held_out(fit, data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 def _report(options, data: Data, trained: Run, fit, best) -> None:
     state = trained.state
-    norm = float(_fit.gradient_norm(state))
+    norm = float(_gradient_norm(state))
     end = "within tolerance" if norm <= TOLERANCE else "not within tolerance"
     print(f"{options.optimizer:13}{state.steps} steps, gradient {norm:.1e}, {end}")
     print(
@@ -219,7 +228,7 @@ def _scores(fit, features, labels) -> dict[str, float]:
 
 
 def _report_throughput(params, problem: _objective.Problem) -> None:
-    gradient = jax.jit(jax.value_and_grad(_objective.objective))
+    gradient = jax.jit(jax.value_and_grad(objective))
     jax.block_until_ready(gradient(params, problem))
     seconds = []
     for _ in range(7):

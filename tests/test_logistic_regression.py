@@ -247,7 +247,7 @@ def test_narrow_features_are_fitted_in_float32(dtype):
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
         ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar.*vmap over it"),
         ({"init": (np.ones(3), 0.0)}, ValueError, r"init must hold .* \(3,\)"),
-        ({"solver": "newt"}, ValueError, 'solver must be "lbfgs".*got "newt"'),
+        ({"solver": "newt"}, ValueError, 'solver must be "newton".*got "newt"'),
         ({"solver": 3}, TypeError, "solver must be .*int"),
     ],
 )

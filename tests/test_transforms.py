@@ -58,7 +58,7 @@ REDUCING = {
     "fit": (lambda x, y: logistic_regression.fit(x[:, None], y, l2=0.1), X, P),
     "predict_probs": (
         lambda w, x: logistic_regression.predict_probs(
-            logistic_regression.Fit(w, w[0], *[w[0]] * 4), jnp.outer(x, x)
+            logistic_regression.Fit(w, w[0], *[w[0]] * 6), jnp.outer(x, x)
         ),
         X,
         Y,

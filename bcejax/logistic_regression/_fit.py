@@ -1,7 +1,7 @@
 """Fit by any optax optimiser, full batch, in one compiled loop."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,15 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._sigmoid import sigmoid
+from bcejax.logistic_regression._first_order import descend, max_norm
+from bcejax.logistic_regression._newton import certificate, newton
 from bcejax.logistic_regression._objective import (
     Params,
     linear,
     objective,
     problem,
     separates,
+    separates_along,
     table,
 )
 
@@ -29,10 +32,13 @@ class Fit(NamedTuple):
       bias: `()`, the intercept b; 0 without one.
       loss: `()`, the minimised objective, penalty included, in nats a row.
       gradient_norm: `()`, largest absolute component of the gradient of `loss`.
-      steps: `()`, how many steps were taken.
-      converged: `()`, whether `gradient_norm` is within the tolerance and the data are
-        not completely separated: then there is no optimum, the weights grow for ever.
-        (Rows that no weights can tell apart hide a separation of the others.)
+      steps: `()`, how many steps were taken over all rows.
+      converged: `()`, whether `gradient_norm` is within the tolerance, or the loss
+        within its rounding of the least, and the data are not separated.
+      newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
+        above its least value, near it. H is that of a sample of very many rows.
+      separated: `()`, whether there is a direction in which the weights can grow for
+        ever, and no row's loss does: then there is no optimum.
     """
 
     weights: jax.Array
@@ -41,6 +47,8 @@ class Fit(NamedTuple):
     gradient_norm: jax.Array
     steps: jax.Array
     converged: jax.Array
+    newton_decrement: jax.Array
+    separated: jax.Array
 
 
 def fit(
@@ -52,13 +60,15 @@ def fit(
     offset: ArrayLike | None = None,
     fit_intercept: bool = True,
     init: Fit | Params | None = None,
-    solver: str | optax.GradientTransformation = "lbfgs",
+    solver: str | optax.GradientTransformation = "newton",
     tol: ArrayLike = 1e-6,
     max_steps: ArrayLike = 100,
 ) -> Fit:
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + (l2/2) ‖β‖².
 
-    Columns on one scale make every first-order solver faster: standardise first.
+    Columns on one scale make every first-order solver faster: standardise first. Newton
+    does not mind. Where columns are collinear, constant, or more than the rows, and
+    there is no penalty, it returns one of the many optima, of moderate weights.
 
     Args:
       features: `(n, d)`, real. 16-bit and integers are computed in float32.
@@ -68,8 +78,9 @@ def fit(
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
       init: where to start: a `Fit` or (weights, bias). Zeros by default.
-      solver: "lbfgs", or any optax optimiser of plain parameters, such as
-        `optax.adam(0.1)`. Make it once: each new one compiles anew.
+      solver: "newton", at home with columns of any scale; "lbfgs", or any optax
+        optimiser of plain parameters, such as `optax.adam(0.1)`. Make it once: each new
+        one compiles anew.
       tol: stop when no component of the gradient exceeds this.
       max_steps: stop after so many steps.
     Returns:
@@ -109,18 +120,32 @@ def _fit(
     data = problem(features, labels, l2, sample_weight, offset)
     start = _start(init, data.features, fit_intercept)
 
-    def unfinished(state):
-        # False for NaN too: a search that left the numbers does not come back.
-        return (state.steps < max_steps) & (gradient_norm(state) > tol)
-
-    state = jax.lax.while_loop(
-        unfinished,
-        lambda state: advance(solver, state, data, fit_intercept),
-        begin(solver, start, data, fit_intercept),
+    if solver == "newton":
+        found = newton(data, start, fit_intercept, tol, max_steps)
+    else:
+        state = descend(solver, start, _free(data, fit_intercept), tol, max_steps)
+        found = certificate(data, state, fit_intercept)
+    norm = max_norm(found.gradient)
+    separated = separates(found.params, data) | separates_along(found.step, data)
+    # What the decrement has left to gain, and the loss as the dtype rounds it.
+    rounding = 4 * jnp.finfo(found.loss.dtype).eps * found.loss
+    settled = (norm <= tol) | (found.decrement**2 / 2 <= rounding)
+    return Fit(
+        *found.params,
+        found.loss,
+        norm,
+        found.steps,
+        settled & ~separated,
+        found.decrement,
+        separated,
     )
-    norm = gradient_norm(state)
-    converged = (norm <= tol) & ~separates(state.params, data)
-    return Fit(*state.params, state.loss, norm, state.steps, converged)
+
+
+def _free(data, fit_intercept):
+    """The objective of the parameters that are free to move."""
+    if fit_intercept:
+        return partial(objective, problem=data)
+    return lambda params: objective((params[0], jnp.zeros_like(params[1])), data)
 
 
 def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
@@ -151,69 +176,6 @@ def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
 def predict_probs(fit: Fit, features: ArrayLike) -> jax.Array:
     """Probabilities of label 1, σ of `predict_logits`, whose arguments these are."""
     return sigmoid(predict_logits(fit, features))
-
-
-class State(NamedTuple):
-    """Where a search stands."""
-
-    params: Params
-    loss: jax.Array  # of these params
-    gradient: Params
-    steps: jax.Array
-    solver_state: Any
-
-
-def _transformation(solver: str | optax.GradientTransformation):
-    """An optax optimiser that accepts what a line search needs."""
-    if solver == "lbfgs":
-        return optax.lbfgs(memory_size=20)
-    if isinstance(solver, str):
-        raise ValueError(
-            f'solver must be "lbfgs" or an optax optimiser, got "{solver}".'
-        )
-    if not isinstance(solver, optax.GradientTransformation):
-        raise TypeError(
-            f'solver must be "lbfgs" or an optax optimiser, got a {type(solver)}.'
-        )
-    return optax.with_extra_args_support(solver)
-
-
-def begin(solver, params: Params, data, fit_intercept: bool = True) -> State:
-    loss, gradient = jax.value_and_grad(_free(data, fit_intercept))(params)
-    solver_state = _transformation(solver).init(params)
-    return State(params, loss, gradient, jnp.int32(0), solver_state)
-
-
-def advance(solver, state: State, data, fit_intercept: bool = True) -> State:
-    """One step of the search."""
-    loss_of = _free(data, fit_intercept)
-    updates, solver_state = _transformation(solver).update(
-        state.gradient,
-        state.solver_state,
-        state.params,
-        value=state.loss,
-        grad=state.gradient,
-        value_fn=loss_of,
-    )
-    params = optax.apply_updates(state.params, updates)
-    if solver == "lbfgs":  # whose line search ended here and has computed both
-        value_and_grad = optax.value_and_grad_from_state(loss_of)
-        loss, gradient = value_and_grad(params, state=solver_state)
-    else:
-        loss, gradient = jax.value_and_grad(loss_of)(params)
-    return State(params, loss, gradient, state.steps + 1, solver_state)
-
-
-def gradient_norm(state: State) -> jax.Array:
-    weights, bias = state.gradient
-    return jnp.maximum(jnp.max(jnp.abs(weights)), jnp.abs(bias))
-
-
-def _free(data, fit_intercept):
-    """The objective of the parameters that are free to move."""
-    if fit_intercept:
-        return partial(objective, problem=data)
-    return lambda params: objective((params[0], jnp.zeros_like(params[1])), data)
 
 
 def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Params:

@@ -4,11 +4,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from bcejax import _checks
 from bcejax._bce import _bce_unweighted
 
 Params = tuple[jax.Array, jax.Array]  # weights (d,) and bias ()
+
+
+BLOCK = 2**19  # features at once: 2 MB of float32, which two cores' caches hold
 
 
 class Problem(NamedTuple):
@@ -66,13 +70,73 @@ def linear(params: Params, features: jax.Array) -> jax.Array:
     return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) + bias
 
 
+def over_rows(a: jax.Array, b: jax.Array) -> jax.Array:
+    """aᵀ b, on a mesh whole on each device."""
+    mesh = jax.typeof(b).sharding.mesh
+    whole = None if mesh.empty else NamedSharding(mesh, PartitionSpec())
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.matmul(a.T, b, precision=highest, out_sharding=whole)
+
+
 def objective(params: Params, problem: Problem) -> jax.Array:
+    """The loss at `params`, with one pass over the features for value and gradient."""
+    return _objective(params, problem)
+
+
+@jax.custom_vjp
+def _objective(params: Params, problem: Problem) -> jax.Array:
     weights, _ = params
-    logits = linear(params, problem.features) + problem.offset
-    losses = _bce_unweighted(logits, problem.labels)
-    # Rows of no weight are left out rather than multiplied by 0: their loss may be ∞.
-    loss = jnp.sum(problem.share * losses, where=problem.share != 0)
+    loss = over_blocks(lambda block: _row_losses(params, block), problem)
     return loss + problem.l2 / 2 * jnp.sum(jnp.square(weights))
+
+
+def _forward(params: Params, problem: Problem):
+    # Not left to autodiff, which would keep the logits of all blocks for a second pass.
+    loss, (slope, bias_slope) = over_blocks(
+        lambda block: jax.value_and_grad(_row_losses)(params, block), problem
+    )
+    weights, _ = params
+    loss += problem.l2 / 2 * jnp.sum(jnp.square(weights))
+    return loss, (slope + problem.l2 * weights, bias_slope)
+
+
+def _backward(gradient: Params, loss_bar: jax.Array):
+    return jax.tree.map(lambda leaf: loss_bar * leaf, gradient), None
+
+
+_objective.defvjp(_forward, _backward)
+
+
+def _row_losses(params: Params, block: Problem) -> jax.Array:
+    losses = _bce_unweighted(
+        linear(params, block.features) + block.offset, block.labels
+    )
+    # Rows of no weight are left out rather than multiplied by 0: their loss may be ∞.
+    return jnp.sum(block.share * losses, where=block.share != 0)
+
+
+def over_blocks(function, problem: Problem):
+    """The sum of `function` over blocks of rows that stay in cache."""
+    features = problem.features
+    rows = max(BLOCK // features.shape[1], 1)
+    if len(features) <= 2 * rows or not jax.typeof(features).sharding.mesh.empty:
+        return function(problem)
+
+    def block(start, size):
+        def part(a):
+            return jax.lax.dynamic_slice_in_dim(a, start, size) if a.ndim else a
+
+        return jax.tree.map(part, problem)
+
+    blocks, rest = divmod(len(features), rows)
+    first = function(block(0, rest or rows))
+    start = rest or rows
+
+    def add(i, total):
+        more = function(block(start + i * rows, rows))
+        return jax.tree.map(jnp.add, total, more)
+
+    return jax.lax.fori_loop(0, blocks - (rest == 0), add, first)
 
 
 def separates(params: Params, problem: Problem) -> jax.Array:
@@ -88,3 +152,19 @@ def separates(params: Params, problem: Problem) -> jax.Array:
         (problem.labels == 0) & (logits < 0)
     )
     return jnp.all(right | (problem.share == 0))
+
+
+def separates_along(step: Params, problem: Problem) -> jax.Array:
+    """Whether a step of Newton's method moves no row to the wrong side, and some far.
+
+    It does where some rows are separated and others, on the border, are not: far out
+    the step then is the direction in which the loss falls for ever.
+    """
+    weights, bias = step
+    moved = linear((jnp.where(problem.l2 > 0, 0, weights), bias), problem.features)
+    right = jnp.where(problem.labels == 1, moved, -moved)
+    hard = (problem.labels == 0) | (problem.labels == 1)
+    right = jnp.where(hard, right, -jnp.abs(moved))
+    right = jnp.where(problem.share == 0, 0, right)
+    far = jnp.max(right)
+    return (far > 0.05) & (jnp.min(right) >= -1e-3 * far)
