@@ -39,26 +39,29 @@ SMALL = 2**28  # products for H that are not worth a sample
 
 class Coordinates(NamedTuple):
     mean: jax.Array  # (d,), 0 without an intercept
-    scale: jax.Array  # (d,)
+    unit: jax.Array  # (d,), 1/scale, and 0 for a constant column: its coefficient is 0
     intercept: jax.Array  # (), 1 or 0
 
     def params(self, point: jax.Array) -> Params:
-        weights = point[:-1] / self.scale
+        weights = point[:-1] * self.unit
         return weights, self.intercept * (point[-1] - self.mean @ weights)
 
     def point(self, params: Params) -> jax.Array:
         weights, bias = params
         center = self.intercept * (bias + self.mean @ weights)
-        return jnp.append(weights * self.scale, center)
+        return jnp.append(self._scaled(weights), center)
 
     def slope(self, gradient: jax.Array) -> Params:
         """The gradient in the parameters."""
         bias = self.intercept * gradient[-1]
-        return gradient[:-1] * self.scale + self.mean * bias, bias
+        return self._scaled(gradient[:-1]) + self.mean * bias, bias
 
     def rows(self, features: jax.Array) -> jax.Array:
-        z = (features - self.mean) / self.scale
+        z = (features - self.mean) * self.unit
         return jnp.append(z, jnp.full_like(z[:, :1], self.intercept), 1)
+
+    def _scaled(self, x: jax.Array) -> jax.Array:
+        return jnp.where(self.unit > 0, x / self.unit, 0)
 
 
 class State(NamedTuple):
@@ -138,9 +141,9 @@ def _coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
     if fit_intercept:
         center = moment(1)
     scale = jnp.sqrt(moment(2))
-    # A constant column has no scale, and its coefficient stays where it is.
-    scale = jnp.where(scale > 0, scale, 1)
-    return Coordinates(center, scale, jnp.asarray(fit_intercept, scale.dtype))
+    rounding = 32 * jnp.finfo(scale.dtype).eps * jnp.abs(center)
+    unit = jnp.where(scale > rounding, 1 / scale, 0)
+    return Coordinates(center, unit, jnp.asarray(fit_intercept, scale.dtype))
 
 
 def _value_and_grad(data: Problem, coordinates: Coordinates):
@@ -162,7 +165,8 @@ def _search(data, coordinates, point, tol, max_steps, steps) -> State:
         step = _direction(data, coordinates, state)
         noise = rounding * jnp.abs(state.loss)
 
-        def trial(length):
+        def halve(trial):
+            length = trial[0] / 2
             loss, gradient = value_and_grad(state.point + length * step)
             enough = state.loss + noise + 1e-4 * length * (step @ state.gradient)
             return length, loss, gradient, loss <= enough
@@ -170,9 +174,9 @@ def _search(data, coordinates, point, tol, max_steps, steps) -> State:
         # Where all rows are far on the wrong side H is next to 0, the step too long.
         longest = jnp.minimum(1, LONGEST / jnp.max(jnp.abs(step)))
         length, loss, gradient, falls = jax.lax.while_loop(
-            lambda t: ~t[3] & (t[0] > 2.0**-20 * longest),
-            lambda t: trial(t[0] / 2),
-            trial(longest),
+            lambda trial: ~trial[3] & (trial[0] > 2.0**-20 * longest),
+            halve,
+            (2 * longest, state.loss, state.gradient, jnp.zeros_like(state.stalled)),
         )
         moved = State(
             state.point + length * step, loss, gradient, state.steps + 1, False
@@ -197,7 +201,7 @@ def _row_curvature(data: Problem, params: Params) -> jax.Array:
 
 
 def _penalty(data: Problem, coordinates: Coordinates) -> jax.Array:
-    return jnp.append(data.l2 / coordinates.scale**2, 0)
+    return jnp.append(data.l2 * coordinates.unit**2, 0)
 
 
 def _diagonal(data: Problem, coordinates: Coordinates, point: jax.Array) -> jax.Array:

@@ -1,0 +1,226 @@
+"""fit(solver="newton"): data that defeat other solvers, and the certificate."""
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+from bcejax.logistic_regression import _newton, _objective, fit
+
+
+def loss_of(model, x, y, l2=0.0, offset=0.0, weight=1.0):
+    """The objective in float64, by the textbook."""
+    weights = np.float64(model.weights)
+    logits = np.float64(x) @ weights + np.float64(model.bias) + offset
+    weight = np.broadcast_to(weight, len(y))
+    losses = np.logaddexp(0, np.where(y == 1, -1, 1) * logits)
+    return np.average(losses, weights=weight) + l2 / 2 * np.sum(weights**2)
+
+
+def made(n, d, seed=0, correlated=False):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    if correlated:
+        x = x @ rng.normal(size=(d, d)) + 3
+    logits = (x - x.mean(0)) / x.std(0) @ rng.normal(size=d) / np.sqrt(d)
+    return x, rng.uniform(size=n) < 1 / (1 + np.exp(-2 * logits))
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    return load_breast_cancer(return_X_y=True)
+
+
+@pytest.fixture(scope="module")
+def cancer_optimum(cancer):
+    """The least loss at l2 = 1e-6 / n of the raw data, in float64."""
+    x, y = cancer
+    with jax.enable_x64(True):
+        model = fit(x, y, l2=1e-6 / len(y), tol=1e-12)
+        assert model.converged
+        return float(model.loss)
+
+
+def test_raw_breast_cancer_in_float32(cancer, cancer_optimum):
+    # Columns from 1e-3 to 1e3, on which first-order solvers stop far above.
+    x, y = cancer
+    l2 = 1e-6 / len(y)
+    model = fit(np.float32(x), y, l2=l2)
+    assert model.converged and model.steps < 30
+    np.testing.assert_allclose(loss_of(model, x, y, l2), cancer_optimum, rtol=1e-3)
+    np.testing.assert_allclose(cancer_optimum * len(y), 17.4887, rtol=1e-4)
+
+
+def test_thirty_digits_agree_with_float64(x64):
+    x = np.array([-2.0, -1.0, 0.5, 1.0, 3.0, 4.0])
+    y = np.array([0, 1, 0, 1, 0, 1])
+    model = fit(x[:, None], y, l2=0.1, tol=1e-15)
+    with mpmath.workdps(40):
+
+        def slope(b, a):
+            residuals = [
+                1 / (1 + mpmath.exp(-(b * u + a))) - v
+                for u, v in zip(x, y, strict=True)
+            ]
+            along = mpmath.fdot(residuals, x) / 6 + mpmath.mpf("0.1") * b
+            return along, sum(residuals) / 6
+
+        weight, bias = mpmath.findroot(slope, (0.1, 0.0), tol=1e-60)
+    # The penalty of 0.1 is not exact in binary, its effect is below the tolerance.
+    np.testing.assert_allclose(model.weights[0], float(weight), rtol=1e-13)
+    np.testing.assert_allclose(model.bias, float(bias), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_accepted_step_lowers_the_objective(x64, cancer, dtype):
+    x, y = cancer
+    losses = [
+        fit(x.astype(dtype), y, l2=1e-6, max_steps=steps, init=(np.full(30, 0.1), 5.0))
+        for steps in range(12)
+    ]
+    losses = np.array([loss_of(model, x, y, 1e-6) for model in losses])
+    assert np.all(np.diff(losses) <= 1e-6 * losses[1:])
+    assert losses[-1] < losses[0] / 10
+
+
+def test_columns_that_are_constant_collinear_or_more_than_the_rows(x64):
+    x, y = made(200, 3)
+    alone = fit(x, y, tol=1e-10)
+    wide = np.column_stack([x, x[:, 0], x @ [1, -2, 3], np.ones(200), np.zeros(200)])
+    model = fit(wide, y, tol=1e-10)
+    assert model.converged
+    np.testing.assert_allclose(model.loss, alone.loss, rtol=1e-12)
+    np.testing.assert_allclose(model.weights[5:], 0, atol=1e-9)
+    assert np.sign(model.weights[0]) == np.sign(model.weights[3])
+    x, y = made(5, 20)
+    model = fit(x, y)
+    assert all(np.isfinite(leaf).all() for leaf in model)
+    assert fit(x, y, l2=0.1, tol=1e-9).converged
+
+
+def test_a_single_row_or_class_is_separated():
+    for x, y in (([[1.0, 2.0]], [1]), (made(50, 2)[0], np.ones(50))):
+        model = fit(x, y)
+        assert model.separated and not model.converged
+        assert all(np.isfinite(leaf).all() for leaf in model)
+    assert fit([[1.0, 2.0]], [0.25]).converged
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_separated_but_for_rows_on_the_border(x64, unit, dtype):
+    x = unit * np.array([-2.0, -1, 0, 0, 1, 2], dtype)[:, None]
+    model = fit(x, np.array([0, 0, 0, 1, 1, 1]), max_steps=200)
+    assert model.separated and not model.converged
+    model = fit(x, np.array([0, 0, 0, 1, 0, 1]), max_steps=200)
+    assert model.converged and not model.separated
+    assert fit(x, np.array([0, 0, 0, 1, 1, 1]), l2=0.1 / unit**2).converged
+
+
+def test_the_decrement_bounds_what_is_left_to_gain(x64):
+    x, y = made(300, 4)
+    least = fit(x, y, tol=1e-13).loss
+    for steps in range(2, 5):
+        model = fit(x, y, max_steps=steps)
+        left = model.newton_decrement**2 / 2
+        np.testing.assert_allclose(model.loss - least, left, rtol=0.2)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_no_offset_weight_or_start_is_too_far(solver):
+    x, y = made(300, 4)
+    offset = np.where(np.arange(300) % 2, 50.0, -50.0)
+    for extra in (
+        {"offset": offset, "l2": 1.0},
+        {"sample_weight": np.arange(300) % 3},
+        {"init": (jnp.full(4, 100.0), -100.0)},
+    ):
+        model = fit(x, y, solver=solver, max_steps=500, **extra)
+        assert model.converged
+        assert np.isfinite(model.weights).all()
+
+
+def test_rows_of_no_weight_are_no_rows(x64):
+    x, y = made(300, 4)
+    weight = np.arange(300) % 3
+    model = fit(x, y, sample_weight=weight, tol=1e-10)
+    repeated = fit(np.repeat(x, weight, 0), np.repeat(y, weight), tol=1e-10)
+    np.testing.assert_allclose(model.weights, repeated.weights, rtol=1e-8)
+
+
+# The ways of large data
+
+
+@pytest.fixture
+def in_blocks(monkeypatch):
+    monkeypatch.setattr(_objective, "BLOCK", 700)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_a_sample_and_lbfgs_find_the_same_optimum(
+    x64, in_blocks, monkeypatch, correlated
+):
+    x, y = made(4001, 7, correlated=correlated)
+    direct = fit(x, y, l2=0.01, tol=1e-10)
+    monkeypatch.setattr(_newton, "SMALL", 0)
+    jax.clear_caches()
+    model = fit(x, y, l2=0.01, tol=1e-10)
+    assert model.converged and 0 < model.steps < 20
+    np.testing.assert_allclose(model.weights, direct.weights, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(model.bias, direct.bias, rtol=1e-6, atol=1e-9)
+
+
+def test_conjugate_gradients_find_the_same_optimum(x64, in_blocks, monkeypatch):
+    x, y = made(500, 12, correlated=True)
+    direct = fit(x, y, l2=0.01, tol=1e-10)
+    monkeypatch.setattr(_newton, "MOST_COLUMNS", 5)
+    jax.clear_caches()
+    coordinates = fit(x, y, l2=0.01, tol=1e-10)
+    assert coordinates.converged
+    np.testing.assert_allclose(coordinates.weights, direct.weights, rtol=1e-6)
+
+
+def test_blocks_change_the_objective_by_its_rounding(x64, in_blocks):
+    x, y = made(1003, 7)
+    data = _objective.problem(x, y, 0.1, np.arange(1003.0), y * 0.5)
+    params = jnp.arange(7.0) / 10, jnp.array(0.3)
+    value, slope = jax.value_and_grad(_objective.objective)(params, data)
+    weights, bias = params
+    signed = np.where(y, -1, 1) * (x @ weights + bias + y * 0.5)
+    expected = np.average(np.logaddexp(0, signed), weights=np.arange(1003))
+    np.testing.assert_allclose(value, expected + 0.05 * weights @ weights, rtol=1e-13)
+    for k, e in enumerate(1e-6 * np.eye(7)):
+        up, down = (
+            _objective.objective((weights + s * e, bias), data) for s in (1, -1)
+        )
+        np.testing.assert_allclose(slope[0][k], (up - down) / 2e-6, rtol=1e-6)
+
+
+# Many fits at once
+
+
+def test_bootstraps_by_vmap_are_those_one_by_one(x64, cancer):
+    x, y = cancer
+    x = (x - x.mean(0)) / x.std(0)
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=5) * 1.0
+    all_at_once = jax.vmap(lambda w: fit(x, y, l2=0.01, sample_weight=w, tol=1e-9))
+    models = all_at_once(weights)
+    assert models.converged.all()
+    for k in (0, 4):
+        alone = fit(x, y, l2=0.01, sample_weight=weights[k], tol=1e-9)
+        np.testing.assert_allclose(models.weights[k], alone.weights, rtol=1e-7)
+
+
+def test_a_path_of_penalties_from_none_to_nothing_left(cancer):
+    x, y = cancer
+    penalties = jnp.array([1e-8, 1e-3, 1e3])
+    models = jax.vmap(lambda l2: fit(x, y, l2=l2))(penalties)
+    assert models.converged.all()
+    assert np.all(np.diff(models.loss) > 0)
+    assert np.all(np.diff(np.linalg.norm(models.weights, axis=1)) < 0)
