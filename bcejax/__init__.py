@@ -17,6 +17,7 @@ Binary cross-entropy
   bce_with_logits_hessian  ∂²ℓ/∂x², closed form
   bce_with_probs           the same loss of a probability
   smooth_labels            y (1 − a) + a/2
+  sigmoid_focal_loss       α_t (1 − p_t)^γ ℓ, less for easy examples
   optimal_logit            the best constant logit
 
 Softmax
@@ -45,6 +46,7 @@ from bcejax._bce import (
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._constant import optimal_logit
+from bcejax._focal import sigmoid_focal_loss
 from bcejax._information import cross_entropy, entropy, kl_divergence
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
 from bcejax._softmax import (
@@ -69,6 +71,7 @@ __all__ = [
     "logit",
     "optimal_logit",
     "sigmoid",
+    "sigmoid_focal_loss",
     "smooth_labels",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",

@@ -61,7 +61,7 @@ def bce_with_logits(
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
-    return _apply(_bce, logits, labels, pos_weight, where)
+    return _apply(_bce, logits, labels, where, pos_weight=pos_weight)
 
 
 def bce_with_logits_grad(
@@ -82,7 +82,7 @@ def bce_with_logits_grad(
       >>> print(bce_with_logits_grad(0.0, 1), f"{bce_with_logits_grad(20.0, 1):.3e}")
       -0.5 -2.061e-09
     """
-    return _apply(_bce_dx, logits, labels, pos_weight, where)
+    return _apply(_bce_dx, logits, labels, where, pos_weight=pos_weight)
 
 
 def bce_with_logits_hessian(
@@ -104,40 +104,49 @@ def bce_with_logits_hessian(
       >>> f"{bce_with_logits_hessian(0.0, 1)}, {bce_with_logits_hessian(20.0, 1):.3e}"
       '0.25, 2.061e-09'
     """
-    return _apply(_bce_dxx, logits, labels, pos_weight, where)
+    return _apply(_bce_dxx, logits, labels, where, pos_weight=pos_weight)
 
 
-def _apply(core, x, labels, pos_weight, where, name="logits") -> jax.Array:
-    x, labels, pos_weight, where = map(_checks.array, (x, labels, pos_weight, where))
-    result = _compiled(core, name, x, labels, pos_weight, where)
+_RANGES = {"pos_weight": (0, jnp.inf), "alpha": (0, 1), "gamma": (0, jnp.inf)}
+
+
+def _apply(core, x, labels, where, name="logits", **others) -> jax.Array:
+    """`core(x, y, *others)`, each of which broadcasts to x and may be None."""
+    x, labels, where = map(_checks.array, (x, labels, where))
+    others = {key: _checks.array(other) for key, other in others.items()}
+    names = name, *others
+    result = _compiled(core, names, x, labels, tuple(others.values()), where)
     _checks.in_range(labels, "labels", 0, 1, where)
-    if pos_weight is not None:
-        _checks.in_range(pos_weight, "pos_weight", 0, jnp.inf, where)
+    for key, other in others.items():
+        if other is not None:
+            _checks.in_range(other, key, *_RANGES[key], where)
     return result
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _compiled(core, name, x, labels, pos_weight, where) -> jax.Array:
+def _compiled(core, names, x, labels, others, where) -> jax.Array:
     """Check the arguments, widen 16 bits, and keep masked elements out of `core`."""
+    name, *other_names = names
     x = _checks.floating(x, name, hint=f" The order of arguments is ({name}, labels).")
     y = _checks.real(labels, "labels")
     y = _checks.same_shape_or_scalar(y, "labels", x, name)
-    w = pos_weight
-    if w is not None:
-        w = _checks.real(w, "pos_weight")
-        w = _checks.broadcastable(w, "pos_weight", x, name)
+    dtype = _checks.widened(x.dtype)
+
+    def beside(other, key):
+        if other is None:
+            return None
+        other = _checks.broadcastable(_checks.real(other, key), key, x, name)
+        # ∞ as the largest float: a weight of that leaves the other class alone.
+        return jnp.minimum(other.astype(dtype), jnp.finfo(dtype).max)
+
+    others = tuple(map(beside, others, other_names))
+    arguments = x.astype(dtype), y.astype(dtype), *others
     if where is not None:
         where = _checks.boolean(where, "where")
         where = _checks.broadcastable(where, "where", x, name)
         # Masked twice: here, so that no NaN enters, and below, for the zero itself.
-        x, y, w = jax.tree.map(
-            lambda a: jnp.where(where, a, jnp.zeros_like(a)), (x, y, w)
-        )
-
-    dtype = _checks.widened(x.dtype)
-    if w is not None:  # ∞ as the largest float, so that it leaves the negatives alone
-        w = jnp.minimum(w.astype(dtype), jnp.finfo(dtype).max)
-    result = core(x.astype(dtype), y.astype(dtype), w)
+        arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
+    result = core(*arguments)
     if where is not None:
         result = jnp.where(where, result, 0)
     return result.astype(x.dtype)
@@ -223,13 +232,9 @@ def bce_with_probs(
       >>> print(bce_with_probs(jnp.array([0, 0.5, 1]), jnp.array([0, 1, 0])))
       [0.     0.6931    inf]
     """
-    loss = _apply(_bce_of_probs, probs, labels, None, where, name="probs")
+    loss = _apply(_bce_with_probs, probs, labels, where, name="probs")
     _checks.in_range(probs, "probs", 0, 1, where)
     return loss
-
-
-def _bce_of_probs(p: jax.Array, y: jax.Array, _: None) -> jax.Array:
-    return _bce_with_probs(p, y)
 
 
 @jax.custom_jvp

@@ -29,6 +29,13 @@ ELEMENTWISE = {
     "bce_with_logits_hessian": (bcejax.bce_with_logits_hessian, X, Y),
     "bce_with_probs": (bcejax.bce_with_probs, P, Y),
     "smooth_labels": (bcejax.smooth_labels, Y, P),
+    "sigmoid_focal_loss": (
+        lambda x, y, a, g: bcejax.sigmoid_focal_loss(x, y, alpha=a, gamma=g),
+        X,
+        Y,
+        P,
+        W,
+    ),
     "bernoulli_entropy": (bcejax.bernoulli_entropy, X),
     "bernoulli_kl_divergence": (bcejax.bernoulli_kl_divergence, X, Y),
     "pos_weight": (lambda x, y, w: bcejax.bce_with_logits(x, y, pos_weight=w), X, Y, W),

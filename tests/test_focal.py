@@ -1,0 +1,387 @@
+"""sigmoid_focal_loss: digits, infinities, and derivatives in all four arguments.
+
+The witnesses are differences of the definition at 300 digits, the same definition in
+float64, `bce_with_logits` (which is γ = 0), and optax.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import optax
+import oracle
+import pytest
+
+from bcejax import _bce, bce_with_logits, sigmoid_focal_loss
+
+INF, NAN = jnp.inf, jnp.nan
+GAMMAS = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0]
+LABELS = [0.0, 1e-6, 0.3, 0.5, 0.999, 1.0]
+ALL = (0, 1, 2, 3)
+
+
+def focal(x, y, alpha, gamma):
+    return sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma)
+
+
+GRADIENT, HESSIAN = jax.grad(focal, ALL), jax.hessian(focal, ALL)
+value_and_slope = jax.jit(jax.vmap(jax.value_and_grad(focal), (0, None, None, None)))
+mapped = functools.cache(lambda function: jax.jit(jax.vmap(function)))
+
+
+def grid(*values):
+    return np.array(list(itertools.product(*values)))
+
+
+def of_all(function, points):
+    """`function` of four scalars at each row of `points`, which come last.
+
+    512 rows at a time, so that it compiles once.
+    """
+    padded = np.pad(points, ((0, -len(points) % 512), (0, 0)))
+    chunks = [
+        np.array(mapped(function)(*c.T)) for c in np.split(padded, len(padded) // 512)
+    ]
+    return np.concatenate(chunks, -1)[..., : len(points)]
+
+
+# Digits
+
+
+@functools.cache
+def of_logit(x):
+    e = mpmath.exp(x)
+    return e, mpmath.log1p(e), mpmath.log1p(1 / e)
+
+
+@functools.cache
+def exactly(x, y, alpha, gamma):
+    """α_t q^γ ℓ, its gradient and Hessian, each with what to measure its error by:
+
+    the magnitudes of the terms in the product rule for α_t · (q^γ ℓ).
+    """
+    h, point = mpmath.mpf(10) ** -70, [mpmath.mpf(float(v)) for v in (x, y, gamma)]
+    x, y, alpha = point[0], point[1], mpmath.mpf(float(alpha))
+
+    @functools.cache
+    def modulated(*steps):
+        x, y, g = (p + h * step for p, step in zip(point, steps, strict=True))
+        e, of_0, of_1 = of_logit(x)
+        return (((1 - y) * e + y) / (1 + e)) ** g * ((1 - y) * of_0 + y * of_1)
+
+    def difference(*along, at=(0, 0, 0)):
+        if not along:
+            return modulated(*at)
+        first, *rest = along
+        ahead, behind = (
+            difference(*rest, at=[s + sign * (k == first) for k, s in enumerate(at)])
+            for sign in (1, -1)
+        )
+        return (ahead - behind) / (2 * h)
+
+    # The factors along x, y, α and γ: q^γ ℓ does not know α, and α_t neither x nor γ.
+    zero, (of_x, of_y, of_g) = mpmath.mpf(0), range(3)
+    slope = [difference(of_x), difference(of_y), zero, difference(of_g)]
+    curvature = np.full((4, 4), zero)
+    for (i, a), (j, b) in itertools.product(
+        ((0, of_x), (1, of_y), (3, of_g)), repeat=2
+    ):
+        curvature[i, j] = difference(*sorted((a, b)))
+    weight, loss = alpha * y + (1 - alpha) * (1 - y), modulated(0, 0, 0)
+    weight_slope = [zero, 2 * alpha - 1, 2 * y - 1, zero]
+    terms = [(weight * loss,)]
+    terms += [(weight * slope[i], weight_slope[i] * loss) for i in ALL]
+    terms += [
+        (
+            weight * curvature[i, j],
+            weight_slope[i] * slope[j],
+            weight_slope[j] * slope[i],
+            2 * loss if {i, j} == {1, 2} else zero,
+        )
+        for i, j in itertools.product(ALL, repeat=2)
+    ]
+    # Near x = 0 some derivatives change their sign.
+    floor = weight * loss if abs(x) <= 1 else zero
+    return [(sum(t), max(floor, sum(map(abs, t)))) for t in terms]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-6), ("float64", 4e-14)])
+def test_all_first_and_second_derivatives_are_right(x64, dtype, bound):
+    """Measured 1.2e-6 and 2.9e-14, the latter ∂²/∂x² for label ½, 80 logits away."""
+    x = [0, *(s * v for v in (1e-4, 1, 17, 50, 80, 120) for s in (1, -1))]
+    points = np.float32(grid(x, LABELS, [0.25], GAMMAS)).astype(dtype)
+    derivatives = [of_all(f, points) for f in (focal, GRADIENT, HESSIAN)]
+    got = np.concatenate([d.reshape(-1, len(points)) for d in derivatives])
+    names = ["L", *"xyαγ", *map("".join, itertools.product("xyαγ", repeat=2))]
+    tiny, most = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
+    with mpmath.workdps(300):
+        for point, column in zip(points, got.T, strict=True):
+            for name, value, exact in zip(names, column, exactly(*point), strict=True):
+                (exact, scale), value = exact, float(value)
+                if scale > most:
+                    right = abs(value) >= most
+                elif scale > 4 * tiny:
+                    right = abs(value - exact) <= bound * scale
+                else:
+                    right = abs(value) <= 8 * tiny
+                assert right, f"{name} at {point}: {value!r}, not {mpmath.nstr(exact)}"
+
+
+def float64_formula(x, gamma):
+    """Loss and slope for label 0, in float64."""
+    q, loss = oracle.sigmoid(x), oracle.bce(x, 0)
+    with np.errstate(invalid="ignore"):  # 0 · ∞, of the slope of q and an infinite loss
+        slope_of_q = np.nan_to_num(oracle.sigmoid(-x) * loss, nan=0)
+    return q**gamma * loss, q**gamma * (gamma * slope_of_q + oracle.bce_dx(x, 0))
+
+
+def assert_hard_labels_are_right(x, gamma, bound):
+    loss, slope = float64_formula(x.astype(np.float64), gamma)
+    for y, sign in ((0.0, 1), (1.0, -1)):
+        got_loss, got_slope = value_and_slope(sign * x, y, None, gamma)
+        oracle.assert_ulp(got_loss, loss, bound, x)
+        oracle.assert_ulp(got_slope, sign * slope, bound, x)
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2, 5])
+def test_float32_is_right_to_the_last_digits(gamma):
+    """Measured 2.3, 4.6, 4.8, 4.9, 8.5 ulp; a rounded γ log q would cost 100."""
+    assert_hard_labels_are_right(oracle.some_float32(16381), float(gamma), 5 + gamma)
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 2, 5])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_16_bits_are_right_for_every_logit(dtype, gamma):
+    assert_hard_labels_are_right(oracle.every(dtype), float(gamma), 0.51)
+
+
+def test_optax_agrees_in_float64(x64):
+    x = np.linspace(-30, 30, 121)
+    for y, alpha, gamma in itertools.product(LABELS, [None, 0.25], GAMMAS):
+        expected = optax.losses.sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma)
+        np.testing.assert_allclose(focal(x, y, alpha, gamma), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("triple", ["xxx", "xyγ", "yyy", "yyα", "yαγ"])
+def test_third_derivatives_are_differences_of_second_ones(x64, triple):
+    i, j, k = map("xyαγ".index, triple)
+    second, h = jax.grad(jax.grad(focal, i), j), 1e-5 * np.eye(4)[k]
+    points = grid([-4.0, -1, 0, 0.5, 3], [0, 0.3, 1], [0.3], [0.5, 1, 2])
+    difference = (of_all(second, points + h) - of_all(second, points - h)) / 2e-5
+    third = of_all(jax.grad(second, k), points)
+    np.testing.assert_allclose(third, difference, rtol=1e-6, atol=1e-7)
+
+
+def test_hessian_is_symmetric_and_the_same_in_every_mode(x64):
+    x = [-INF, -200.0, -1, 0, 1, 100, INF]
+    points = grid(x, [0, 0.4, 1], [0, 0.2], [0, 0.5, 2])
+    expected = of_all(HESSIAN, points)
+    np.testing.assert_allclose(expected, expected.swapaxes(0, 1), 1e-12, 1e-12)
+    got = of_all(jax.jacfwd(jax.jacfwd(focal, (0, 1)), (0, 1)), points)
+    np.testing.assert_allclose(got, expected[:2, :2], 1e-12, 1e-12)
+
+
+# γ = 0
+
+
+def test_without_gamma_and_alpha_it_is_the_cross_entropy():
+    x = oracle.some_float32(2**20 + 7)
+    for y in (0, 1):
+        got = sigmoid_focal_loss(x, y, gamma=0)
+        assert jnp.array_equal(got, bce_with_logits(x, y))
+    for y in (1e-6, 0.3, 0.999):
+        got = sigmoid_focal_loss(x, y, gamma=0)
+        np.testing.assert_allclose(got, bce_with_logits(x, y), 3e-7, 2e-38)
+    got = sigmoid_focal_loss(x, 1, gamma=0, alpha=0.25)
+    assert jnp.array_equal(got, 0.25 * bce_with_logits(x, 1))
+
+
+def test_nor_do_derivatives_differ_from_its_own():
+    x, y = grid([0, 1, -50, 1e30, -1e30, INF, -INF], [0, 0.5, 1]).T
+    for derivative in (jax.grad, jax.hessian):
+        got = mapped(
+            derivative(functools.partial(sigmoid_focal_loss, gamma=0.0), (0, 1))
+        )
+        expected = mapped(derivative(bce_with_logits, (0, 1)))
+        np.testing.assert_allclose(got(x, y), expected(x, y), rtol=3e-7, atol=1e-37)
+
+
+# Infinities and NaN
+
+
+@pytest.mark.parametrize("x", [INF, -INF])
+def test_infinite_logits_on_the_right_side_cost_and_move_nothing(x64, x):
+    points = grid([x], [float(x > 0)], [0.25], GAMMAS[1:])
+    assert not of_all(focal, points).any()
+    assert not of_all(GRADIENT, points).any()
+
+
+@pytest.mark.parametrize(("x", "y", "weight"), [(INF, 0, 0.7), (-INF, 1, 0.3)])
+def test_infinite_logits_on_the_wrong_side(x64, x, y, weight):
+    points, side = grid([x], [y], [0.3], GAMMAS), np.sign(x)
+    assert np.array_equal(of_all(focal, points), [INF] * len(points))
+    by_x, by_y, by_alpha, by_gamma = of_all(GRADIENT, points)
+    np.testing.assert_allclose(by_x, side * weight, rtol=1e-7)
+    # Per unit of a loss of ∞: q^γ ℓ loses γ + 1 of it, and α_t gains 2 α − 1.
+    factor = (2 * 0.3 - 1) - side * weight * (np.array(GAMMAS) + 1)
+    assert np.array_equal(by_y, factor * INF)
+    assert np.array_equal(by_alpha, [-side * INF] * len(points))
+    assert not by_gamma.any()  # q is 1
+
+
+@pytest.mark.parametrize("w", [0.3, 1e-6])
+@pytest.mark.parametrize("side", [1, -1])
+def test_infinite_logits_against_soft_labels(x64, side, w):
+    points = grid([side * INF], [1 - w if side > 0 else w], [0.5], GAMMAS)
+    assert np.array_equal(of_all(focal, points), [INF] * len(points))
+    slope = of_all(GRADIENT, points)[0]
+    exact = side * 0.5 * w ** (np.array(GAMMAS) + 1)
+    np.testing.assert_allclose(slope, exact, rtol=1e-9)
+
+
+def test_infinite_logits_are_the_limit_of_large_ones(x64):
+    """Derivatives that grow with the logit are ∞, the largest float from order 2 on."""
+    for side, derivative in itertools.product((1, -1), (GRADIENT, HESSIAN)):
+        large, larger, got = (
+            of_all(derivative, grid([side * x], [0, 1e-6, 0.4, 1], [0.3], GAMMAS))
+            for x in (1e4, 2e4, INF)
+        )
+        grows = np.abs(larger) / (1 + 1e-9) > np.abs(large)
+        limit = np.where(np.abs(larger) < 1e-90, 0, larger)
+        most = INF if derivative is GRADIENT else np.finfo(got.dtype).max
+        limit[grows] = np.copysign(most, limit[grows])
+        np.testing.assert_allclose(got, limit, rtol=1e-9)
+
+
+def test_no_derivative_is_nan(x64):
+    x = [0, *(s * v for v in (1e-20, 1, 88, 95, 300, 1e10, 3e38, INF) for s in (1, -1))]
+    y = [0, 1e-40, 1e-30, 0.5, 1 - 2**-24, 1]
+    points = grid(x, y, [0, 0.25, 1], [0, 1e-30, 0.5, 1, 3.7, 1e3, 1e30])
+    for function in (focal, GRADIENT, HESSIAN):
+        assert not np.isnan(of_all(function, np.float32(points))).any()
+
+
+@pytest.mark.parametrize("argument", ALL)
+def test_nan_in_gives_nan_out(x64, argument):
+    points = grid([-INF, 0.0, 3.0, INF], [0.0, 0.5, 1.0], [0.25], [2.0])
+    points[:, argument] = NAN
+    assert np.isnan(of_all(focal, points)).all()
+    assert np.isnan(of_all(GRADIENT, points)[0]).all()
+
+
+# Masks
+
+
+def test_masked_elements_add_nothing_to_loss_or_derivatives():
+    mask, good = jnp.array([False, False, False, False, True]), (0.5, 0.3, 0.25, 2.0)
+
+    def total(x, y, alpha, gamma):
+        return sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma, where=mask).sum()
+
+    @jax.jit
+    def derivatives(*columns):  # the gradient, and the Hessian's rows of x, summed
+        mixed = jax.jvp(jax.grad(total), columns, (jnp.ones(5),) * 4)
+        return *jax.grad(total, ALL)(*columns), *mixed
+
+    for bad in (NAN, INF):
+        columns = jnp.where(jnp.eye(5, 4, dtype=bool), bad, jnp.array(good)).T
+        assert total(*columns) == focal(*good)
+        for derivative in derivatives(*columns):
+            assert not derivative[:4].any()
+            assert derivative[4] != 0
+
+
+# Arguments
+
+
+def test_gamma_and_alpha_may_be_arrays_and_traced():
+    x, y = jnp.array([[-2.0, 0.5], [1, 3]]), jnp.ones((2, 2))
+    alpha, gamma = jnp.array([0.25, 0.75]), jnp.array([[0.5], [2]])
+    each = jax.jit(
+        jax.vmap(
+            jax.vmap(jax.value_and_grad(focal, (2, 3)), (0, 0, 0, None)),
+            (0, 0, None, 0),
+        )
+    )
+    value, (by_alpha, by_gamma) = each(x, y, alpha, gamma[:, 0])
+    np.testing.assert_allclose(focal(x, y, alpha, gamma), value, rtol=1e-6)
+    total = jax.jit(jax.grad(lambda *a: focal(*a).sum(), (2, 3)))
+    got_by_alpha, got_by_gamma = total(x, y, alpha, gamma)
+    np.testing.assert_allclose(got_by_alpha, by_alpha.sum(0), rtol=1e-6)
+    np.testing.assert_allclose(got_by_gamma, by_gamma.sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_gamma_and_alpha_broadcast_to_the_logits_only():
+    x = jnp.ones((2, 3))
+    for name in ("gamma", "alpha"):
+        message = rf"{name} must broadcast to the shape of logits.*\(2,\).*\(2, 3\)"
+        with pytest.raises(ValueError, match=message):
+            sigmoid_focal_loss(x, 1, **{name: [1, 2]})
+        with pytest.raises(ValueError, match=rf"{name} must broadcast"):
+            sigmoid_focal_loss(1.0, 1, **{name: jnp.ones(1)})
+
+
+def test_what_cannot_be_meant_is_refused():
+    with pytest.raises(ValueError, match=r"labels \(4,\) and logits \(4, 1\)"):
+        sigmoid_focal_loss(jnp.ones((4, 1)), jnp.ones(4))
+    with pytest.raises(
+        TypeError, match=r"The order of arguments is \(logits, labels\)"
+    ):
+        sigmoid_focal_loss(jnp.array([0, 1]), jnp.array([0.3, -2.0]))
+    for name in ("labels", "gamma", "alpha"):
+        with pytest.raises(TypeError, match=f"{name} must be bool, integer or float"):
+            sigmoid_focal_loss(0.5, **{"labels": 1, name: 1j})
+    with pytest.raises(TypeError, match="where must be bool, got float32"):
+        sigmoid_focal_loss(0.5, 1, where=1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_result_has_shape_and_dtype_of_the_logits(x64, dtype, shape):
+    logits, labels = jnp.full(shape, 0.25, dtype), jnp.ones(shape, "float64")
+    loss = sigmoid_focal_loss(logits, labels, gamma=1.5, alpha=np.float64(0.25))
+    assert (loss.shape, loss.dtype) == (shape, dtype)
+    gradient = jax.eval_shape(
+        jax.grad(lambda *a: focal(*a).sum(), ALL), logits, labels, logits, np.ones(())
+    )
+    assert [g.shape for g in gradient] == [shape, shape, shape, ()]
+    assert [g.dtype for g in gradient] == [dtype, "float64", dtype, "float64"]
+
+
+@pytest.mark.parametrize("number", [1, 1.0, True, np.uint8(1), jnp.bfloat16(1)])
+def test_numbers_of_any_real_dtype_are_the_same_number(number):
+    expected = sigmoid_focal_loss(0.3, 1.0, alpha=1.0, gamma=1.0)
+    assert focal(0.3, number, number, number) == expected
+    # Integers have no tangent: no crash.
+    jax.eval_shape(jax.grad(focal), 0.3, number, number, number)
+
+
+def test_strict_promotion_is_no_obstacle(strict_promotion):
+    half, where = jnp.full(2, 0.5, "bfloat16"), jnp.array([True, False])
+
+    def total(x, labels, **options):
+        return sigmoid_focal_loss(x, labels, **options).sum()
+
+    assert jax.jit(jax.grad(total))(half, jnp.array([0, 1])).dtype == half.dtype
+    options = {"alpha": half, "gamma": 1, "where": where}
+    assert jax.jit(jax.hessian(total))(half, where, **options).dtype == half.dtype
+
+
+def test_16_bit_logits_round_neither_labels_nor_gamma():
+    x = jnp.bfloat16(8)
+    wide = sigmoid_focal_loss(8.0, 0.999, gamma=2.001, alpha=0.251)
+    got = sigmoid_focal_loss(x, 0.999, gamma=2.001, alpha=0.251)
+    assert got == wide.astype(jnp.bfloat16)
+
+
+def test_new_values_do_not_recompile():
+    x = jnp.zeros(3)
+    sigmoid_focal_loss(x, 0, gamma=1.0, alpha=0.5)
+    before = _bce._compiled._cache_size()
+    sigmoid_focal_loss(x, 1, gamma=2.0, alpha=0.25)
+    assert _bce._compiled._cache_size() == before
+    sigmoid_focal_loss([0.5] * 1000, [1] * 1000, gamma=[2] * 1000)
+    assert _bce._compiled._cache_size() == before + 1
