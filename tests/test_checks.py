@@ -21,6 +21,12 @@ from bcejax import bce_with_logits, bce_with_probs, smooth_labels
         (lambda: bce_with_logits(0.0, 1, pos_weight=-1.0), "pos_weight must lie in"),
         (lambda: bce_with_probs(1.5, 1), "probs must lie in"),
         (lambda: bce_with_probs(0.5, 3), "labels must lie in"),
+        (lambda: bcejax.sigmoid_focal_loss(0.0, 2), "labels must lie in"),
+        (lambda: bcejax.sigmoid_focal_loss(0.0, 1, gamma=-1.0), "gamma must lie in"),
+        (
+            lambda: bcejax.sigmoid_focal_loss(0.0, 1, alpha=1.5),
+            r"alpha must lie in \[0, 1\], got 1.5",
+        ),
         (lambda: bcejax.logit(1.5), "p must lie in"),
         (lambda: smooth_labels(3, 0.1), "labels must lie in"),
         (lambda: smooth_labels(1, 1.1), "amount must lie in"),

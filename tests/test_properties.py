@@ -12,6 +12,7 @@ from bcejax import (
     bce_with_logits_hessian,
     logit,
     sigmoid,
+    sigmoid_focal_loss,
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._information import entropy, kl_divergence
@@ -22,6 +23,8 @@ any_logits = st.floats(allow_nan=False, width=32)
 labels = st.floats(0, 1, width=32, allow_subnormal=False)
 inner = st.floats(2**-10, 1 - 2**-10, width=32)
 steps = st.floats(2**-3, 20, width=32)
+gammas = st.floats(0, 10, width=32)
+fractions = st.integers(0, 1024).map(lambda n: n / 1024)  # as are their complements
 ULP = 2.0**-23
 
 
@@ -55,9 +58,8 @@ def test_expected_loss_is_smallest_at_the_logit_of_the_probability(p, near, far,
 
 
 @few
-@given(any_logits, labels)
+@given(any_logits, fractions)
 def test_swapping_the_classes_changes_nothing(x, y):
-    y = np.float64(y)
     with jax.enable_x64(True):
         x = jnp.float64(x)
         one, other = bce_with_logits(x, y), bce_with_logits(-x, 1 - y)
@@ -76,6 +78,39 @@ def test_loss_is_convex(x, y):
 def test_loss_lies_above_its_tangents(x, z, y):
     tangent = bce_with_logits(x, y) + (z - x) * bce_with_logits_grad(x, y)
     assert bce_with_logits(z, y) >= tangent - 1e-4
+
+
+@few
+@given(any_logits, labels)
+def test_focal_loss_without_gamma_is_the_cross_entropy(x, y):
+    focal = sigmoid_focal_loss(x, y, gamma=0)
+    np.testing.assert_allclose(focal, bce_with_logits(x, y), rtol=4 * ULP)
+
+
+@few
+@given(any_logits, fractions, fractions, gammas)
+def test_swapping_the_classes_changes_no_focal_loss(x, y, alpha, gamma):
+    one = sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma)
+    other = sigmoid_focal_loss(-x, 1 - y, alpha=1 - alpha, gamma=gamma)
+    np.testing.assert_allclose(one, other, rtol=4 * ULP)
+
+
+@few
+@given(any_logits, labels, labels, gammas, steps)
+def test_focal_loss_is_never_negative_and_falls_with_gamma(x, y, alpha, gamma, step):
+    loss = sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma)
+    less = sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma + step)
+    assert 0 <= less <= loss * (1 + 20 * ULP)
+
+
+@few
+@given(logits, steps, st.sampled_from([0, 1]), gammas)
+def test_focal_loss_grows_away_from_a_hard_label(x, step, y, gamma):
+    side = -1 if y else 1
+    x = max(-40 / (1 + gamma), side * x) * side  # not where it underflows
+    assert sigmoid_focal_loss(x + side * step, y, gamma=gamma) > sigmoid_focal_loss(
+        x, y, gamma=gamma
+    )
 
 
 @few
