@@ -36,6 +36,7 @@ class Quantity(NamedTuple):
     peers: dict[str, Callable]
     low: float = -np.inf  # the range that no result may leave
     high: float = np.inf
+    scale: Callable | None = None  # of x: errors are in ulp of it. None for `exact`
 
 
 # The exact values. Nothing cancels in them, so they are as right as exp and log1p.
@@ -186,9 +187,9 @@ def errors_in_ulp(got, exact, scale, xp):
 
 
 @jax.jit
-def judge(exact, got, low, high):
+def judge(exact, got, scale, low, high):
     """Worst error of one chunk, the number above ½ and 1, judged, and out of range."""
-    errors, judged = errors_in_ulp(got, exact, exact, jnp)
+    errors, judged = errors_in_ulp(got, exact, scale, jnp)
     errors = jnp.where(jnp.isnan(errors), jnp.inf, errors)  # NaN is as wrong as can be
     outside = ~((got >= low) & (got <= high))
     counts = [jnp.sum(a) for a in (errors > 0.5, errors > 1, judged, outside)]
@@ -196,22 +197,27 @@ def judge(exact, got, low, high):
 
 
 @jax.jit
-def worst_of(exact, got):
-    errors, _ = errors_in_ulp(got, exact, exact, jnp)
+def worst_of(exact, got, scale):
+    errors, _ = errors_in_ulp(got, exact, scale, jnp)
     return jnp.argmax(jnp.where(jnp.isnan(errors), jnp.inf, errors))
 
 
 def sweep(quantity: Quantity, functions: dict[str, Callable], chunks):
-    exact_of = jax.jit(lambda x: quantity.exact(x.astype(jnp.float64), np=jnp))
+    @jax.jit
+    def exact_and_scale_of(x):
+        x = x.astype(jnp.float64)
+        exact = quantity.exact(x, np=jnp)
+        return exact, quantity.scale(x, np=jnp) if quantity.scale else exact
+
     found = {name: (-1.0, np.nan, np.zeros(4)) for name in functions}
     for x in chunks:
-        exact = exact_of(x)
+        exact, scale = exact_and_scale_of(x)
         for name, function in functions.items():
             worst, at, totals = found[name]
             got = jnp.asarray(function(x))
-            error, counts = judge(exact, got, quantity.low, quantity.high)
+            error, counts = judge(exact, got, scale, quantity.low, quantity.high)
             if error > worst:
-                worst, at = float(error), float(x[worst_of(exact, got)])
+                worst, at = float(error), float(x[worst_of(exact, got, scale)])
             found[name] = worst, at, totals + np.array(counts)
     return {
         name: Judgement(worst, at, half / judged, one / judged, int(outside))
@@ -248,9 +254,11 @@ def float64s() -> np.ndarray:
 
 def judge_float64(quantity: Quantity, function, x: np.ndarray) -> Judgement:
     with np.errstate(over="ignore"):
-        exact = quantity.exact(x.astype(np.longdouble))
+        wide = x.astype(np.longdouble)
+        exact = quantity.exact(wide)
+        scale = quantity.scale(wide) if quantity.scale else exact
     got = np.asarray(function(jnp.asarray(x)))
-    errors, judged = errors_in_ulp(got, exact, exact, np)
+    errors, judged = errors_in_ulp(got, exact, scale, np)
     errors = np.where(np.isnan(errors), np.inf, errors)
     worst = np.argmax(errors)
     above = [np.sum(errors > limit) / np.sum(judged) for limit in (0.5, 1)]

@@ -10,9 +10,12 @@ from bcejax import (
     bce_with_logits,
     bce_with_logits_grad,
     bce_with_logits_hessian,
+    log_softmax,
     logit,
     sigmoid,
     sigmoid_focal_loss,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._information import entropy, kl_divergence
@@ -25,7 +28,17 @@ inner = st.floats(2**-10, 1 - 2**-10, width=32)
 steps = st.floats(2**-3, 20, width=32)
 gammas = st.floats(0, 10, width=32)
 fractions = st.integers(0, 1024).map(lambda n: n / 1024)  # as are their complements
+eighths = st.integers(-400, 400).map(lambda n: n / 8)  # their sums are exact
+rows = st.lists(eighths, min_size=5, max_size=5).map(np.float32)
+classes = st.integers(0, 4)
+weights = st.lists(st.integers(0, 16), min_size=5, max_size=5).map(np.float32)
+directions = st.lists(st.floats(-1, 1, width=32), min_size=5, max_size=5)
 ULP = 2.0**-23
+integer = jax.jit(softmax_cross_entropy_with_integer_labels)
+integer_slope = jax.jit(jax.grad(integer))
+integer_curvature = jax.jit(jax.hessian(integer))
+dense_slope = jax.jit(jax.grad(softmax_cross_entropy))
+dense_curvature = jax.jit(jax.hessian(softmax_cross_entropy))
 
 
 @few
@@ -151,3 +164,72 @@ def test_entropy_and_divergence_stay_in_their_ranges(p, q):
 @given(logits)
 def test_both_classes_have_probability_1_together(x):
     np.testing.assert_allclose(sigmoid(x) + sigmoid(-x), 1, rtol=2 * ULP)
+
+
+@few
+@given(logits, st.sampled_from([0, 1]))
+def test_softmax_of_two_classes_is_the_cross_entropy(x, y):
+    pair = jnp.array([0, x])
+    expected, slope = bce_with_logits(x, y), bce_with_logits_grad(x, y)
+    close = dict(rtol=8 * ULP, atol=2.0**-126)
+    np.testing.assert_allclose(integer(pair, y), expected, **close)
+    np.testing.assert_allclose(integer_slope(pair, y), [-slope, slope], **close)
+    np.testing.assert_allclose(-log_softmax(pair)[y], expected, **close)
+    both = jnp.array([1 - y, y])
+    np.testing.assert_allclose(softmax_cross_entropy(pair, both), expected, **close)
+
+
+@few
+@given(rows, eighths, classes, weights)
+def test_softmax_does_not_know_a_shift(x, shift, label, y):
+    for f in (integer, integer_slope):
+        np.testing.assert_array_equal(f(x + shift, label), f(x, label))
+    np.testing.assert_array_equal(log_softmax(x + shift), log_softmax(x))
+    for f in (softmax_cross_entropy, dense_slope):
+        np.testing.assert_array_equal(f(x + shift, y), f(x, y))
+
+
+@few
+@given(st.lists(any_logits, min_size=5, max_size=5), classes)
+def test_softmax_loss_is_never_negative_and_0_only_at_the_target(x, label):
+    x = jnp.float32(x)
+    loss = integer(x, label)
+    assert loss >= 0
+    lead = x[label] - jnp.max(jnp.delete(x, label))
+    # Where the exponentials of all others have underflowed; ∞ − ∞ is no lead.
+    assert (loss == 0) <= (lead > 80)
+    assert jnp.max(log_softmax(x)) <= 0
+    assert integer(jnp.zeros(5).at[label].set(jnp.inf), label) == 0
+
+
+@few
+@given(rows, classes, weights)
+def test_the_gradient_of_a_softmax_sums_to_0(x, label, y):
+    for slope in (integer_slope(x, label), dense_slope(x, y)):
+        assert abs(jnp.sum(slope)) <= 8 * ULP * jnp.max(jnp.abs(slope))
+
+
+@few
+@given(rows, classes, weights, directions)
+def test_softmax_loss_is_convex(x, label, y, v):
+    v = np.float64(v)
+    for curvature in (integer_curvature(x, label), dense_curvature(x, y)):
+        curvature = np.float64(curvature)
+        rounding = 16 * ULP * np.abs(v) @ np.abs(curvature) @ np.abs(v)
+        assert v @ curvature @ v >= -rounding
+        np.testing.assert_allclose(curvature, curvature.T, rtol=16 * ULP)
+
+
+@few
+@given(any_logits, fractions, fractions)
+def test_focal_loss_is_linear_in_alpha(x, y, alpha):
+    losses = [sigmoid_focal_loss(x, y, alpha=a) for a in (0, 1, alpha)]
+    mixed = (1 - alpha) * losses[0] + alpha * losses[1]
+    np.testing.assert_allclose(losses[2], mixed, rtol=8 * ULP)
+
+
+@few
+@given(any_logits, fractions, gammas)
+def test_focal_loss_is_at_most_the_cross_entropy(x, y, gamma):
+    focal = sigmoid_focal_loss(x, y, gamma=gamma)
+    assert focal <= bce_with_logits(x, y) * (1 + 8 * ULP)

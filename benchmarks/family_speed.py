@@ -1,0 +1,106 @@
+"""Times of the losses around binary cross-entropy, beside peers.
+
+    python benchmarks/family_speed.py    about four minutes, and 4 GB of memory
+
+Measured as in speed.py: all candidates of a row in turn, medians, ratios to bcejax.
+"""
+
+from collections.abc import Callable
+
+import _results
+import jax
+import jax.numpy as jnp
+import optax
+from speed import data, mean, milliseconds, row, value_and_grad
+
+import bcejax
+
+ROUNDS = 7
+PEERS = ["optax", "jax.nn", "plain jnp"]
+Losses = dict[str, Callable]  # f(x, y), by who computes it
+
+FOCAL = {"bcejax": bcejax.sigmoid_focal_loss, "optax": optax.sigmoid_focal_loss}
+LOG_SOFTMAX = {  # weighted by labels, so that the whole result is used
+    "bcejax": lambda x, y: y * bcejax.log_softmax(x),
+    "jax.nn": lambda x, y: y * jax.nn.log_softmax(x),
+}
+DENSE = {
+    "bcejax": bcejax.softmax_cross_entropy,
+    "optax": optax.softmax_cross_entropy,
+}
+INTEGER = {
+    "bcejax": bcejax.softmax_cross_entropy_with_integer_labels,
+    "optax": optax.softmax_cross_entropy_with_integer_labels,
+}
+ENTROPY = {
+    "bcejax": lambda p, q: bcejax.entropy(p),
+    "plain jnp": lambda p, q: -jnp.sum(p * jnp.log(p), -1),
+}
+DIVERGENCE = {
+    "bcejax": bcejax.kl_divergence,
+    "optax": lambda p, q: optax.kl_divergence(jnp.log(q), p),
+    "plain jnp": lambda p, q: jnp.sum(p * jnp.log(p / q), -1),
+}
+
+
+def rows_of(title: str, losses: Losses, x, y) -> list[list[str]]:
+    """Mean, and value_and_grad of the mean, of each."""
+    rows = []
+    for what, wrap in (("mean", mean), ("value_and_grad", value_and_grad)):
+        functions = {name: jax.jit(wrap(f)) for name, f in losses.items()}
+        candidates = {n: lambda f=f: f(x, y) for n, f in functions.items()}
+        times = milliseconds(candidates, ROUNDS)
+        rows.append(row(f"{title}: {what}", times, PEERS))
+        print(*rows[-1], sep="  ", flush=True)
+    return rows
+
+
+def focal() -> list[list[str]]:
+    rows = []
+    for soft in (False, True):
+        x, y = data(10**7, jnp.float32, soft)
+        title = f"sigmoid_focal_loss, 10,000,000{', soft labels' if soft else ''}"
+        rows += rows_of(title, FOCAL, x, y)
+    return rows
+
+
+def softmax(shape: tuple[int, int]) -> list[list[str]]:
+    """Each array of a row's own is freed when the row is done."""
+    key = jax.random.key(0)
+    x, index = (
+        4 * jax.random.normal(key, shape),
+        jax.random.randint(key, shape[:1], 0, shape[1]),
+    )
+    size = f", {shape[0]:,} × {shape[1]:,}"
+    rows = rows_of(
+        "softmax_cross_entropy_with_integer_labels" + size, INTEGER, x, index
+    )
+    y = jax.nn.one_hot(index, shape[1])
+    rows += rows_of("softmax_cross_entropy" + size, DENSE, x, y)
+    return rows + rows_of("log_softmax" + size, LOG_SOFTMAX, x, y)
+
+
+def information(shape: tuple[int, int]) -> list[list[str]]:
+    keys = jax.random.split(jax.random.key(0))
+    p, q = (jax.nn.softmax(jax.random.normal(key, shape)) for key in keys)
+    size = f", {shape[0]:,} × {shape[1]:,}"
+    rows = rows_of("entropy" + size, ENTROPY, p, q)
+    return rows + rows_of("kl_divergence" + size, DIVERGENCE, p, q)
+
+
+def main() -> None:
+    rows = focal() + softmax((4096, 32000)) + softmax((2_000_000, 10))
+    rows += information((1_000_000, 10)) + information((1000, 10_000))
+    _results.write(
+        "family speed",
+        "## Speed of the family\n\n"
+        + _results.provenance()
+        + f"float32. Milliseconds, medians of {ROUNDS} interleaved rounds of the mean, "
+        "and of its value and gradient in the first argument; in brackets the ratio to "
+        "bcejax, above 1 where bcejax is faster. log_softmax is multiplied by labels."
+        "\n\n" + _results.table(["", "bcejax", *PEERS], rows),
+    )
+
+
+if __name__ == "__main__":
+    main()
