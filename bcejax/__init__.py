@@ -33,7 +33,7 @@ Information
   bernoulli_kl_divergence  the divergence of σ(a) from σ(b)
 
 Fitting
-  logistic_regression      fit, predict_logits, predict_probs
+  logistic_regression      fit, summary, roc_auc, calibration and more
 """
 
 from bcejax import logistic_regression
