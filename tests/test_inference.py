@@ -35,7 +35,7 @@ def with_ones(x):
 def somewhere(weights, bias=0.0, dtype=np.float64):
     """A model from nowhere: its covariance is that of the place it stands at."""
     weights = np.asarray(weights, dtype)
-    return Fit(weights, dtype(bias), *[dtype(0)] * 3, np.True_)
+    return Fit(weights, dtype(bias), *[dtype(0)] * 3, np.True_, dtype(0), np.False_)
 
 
 def small(dtype=np.float64, d=3):
@@ -343,7 +343,7 @@ def test_sharded_rows_give_the_same():
 
 
 def test_lists_integers_and_strict_promotion(strict_promotion):
-    model = Fit(jnp.ones(1), 0.0, 0.0, 0.0, 1, True)
+    model = Fit(jnp.ones(1), 0.0, 0.0, 0.0, 1, True, 0.0, False)
     options = {"sample_weight": [1, 1, 2, 2], "offset": 1, "l2": 1, "kind": "sandwich"}
     table = summary(model, [[0], [1], [1], [3]], [0, 1, 0, 1], **options)
     assert np.isfinite(columns(table, "value", "standard_error")).all()

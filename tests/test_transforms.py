@@ -74,7 +74,7 @@ REDUCING = {
     ),
     "covariance": (
         lambda w, x: logistic_regression.covariance(
-            logistic_regression.Fit(w[:1], w[0], *[w[0]] * 4), x[:, None], P, l2=0.1
+            logistic_regression.Fit(w[:1], w[0], *[w[0]] * 6), x[:, None], P, l2=0.1
         ),
         X,
         Y,
