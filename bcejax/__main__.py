@@ -216,13 +216,21 @@ def _add_predict(commands) -> None:
 
 
 def _penalty(text: str) -> float | str:
-    return text if text == "cv" else _at_least(0, float)(text)
+    try:
+        return text if text == "cv" else _at_least(0, float)(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a number or cv, got {text}"
+        ) from None
 
 
 def _fraction(text: str) -> float:
-    value = _at_least(0, float)(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"must be below 1, got {text}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to below 1, got {text}")
     return value
 
 

@@ -165,6 +165,8 @@ def refuse_text(table: pa.Table, names: Iterable[str]) -> None:
 
 def _first_text(column: pa.ChunkedArray, name: str) -> str:
     """The column, and where its first value stands that is no number."""
+    if pa.types.is_binary(column.type):
+        return f"{name!r} (not UTF-8)"
     if not _textual(column):
         return f"{name!r} ({column.type})"
     values = column.cast(pa.string()).to_pylist()

@@ -15,6 +15,7 @@ from bcejax._whole import whole
 # A type is inferred from the first block, so that block is the whole file: else 1.5
 # after many rows of integers would be an error. Arrow's sizes end below 2³¹ bytes.
 LARGEST_BLOCK = 2**31 - 1
+WIDE = 10_000  # columns, past which Arrow's threads hinder one another
 NAMED = 5  # how many names a message lists
 
 
@@ -41,10 +42,13 @@ def read(path: Path, as_text: Iterable[str] = ()) -> pa.Table:
 
 
 def _read_csv(path: Path, as_text: Iterable[str]) -> pa.Table:
+    with path.open("rb") as file:
+        commas = file.readline().count(b",")
     return csv.read_csv(
         path,
         read_options=csv.ReadOptions(
-            block_size=min(path.stat().st_size + 1, LARGEST_BLOCK)
+            block_size=min(path.stat().st_size + 1, LARGEST_BLOCK),
+            use_threads=commas < WIDE,
         ),
         convert_options=csv.ConvertOptions(
             column_types={name: pa.string() for name in as_text},

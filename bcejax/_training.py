@@ -57,13 +57,15 @@ def scaled(data: Data, by: Scaling) -> Data:
 
 def _search(data: Data, l2, weight) -> logistic_regression.Fit:
     wide = data.features.shape[1] > MOST_COLUMNS
-    # Of columns on one scale, so that one tolerance is right for any file.
-    how = (
-        {"solver": "lbfgs", "tol": 1e-7, "max_steps": 1000} if wide else {"tol": 1e-10}
-    )
-    x, y, _, offset = data
     return logistic_regression.fit(
-        x, y, l2=l2, sample_weight=weight, offset=offset, **how
+        data.features,
+        data.labels,
+        l2=l2,
+        sample_weight=weight,
+        offset=data.offset,
+        tol=1e-7 if wide else 1e-10,
+        max_steps=1000,
+        **({"solver": "lbfgs"} if wide else {}),  # no d × d Hessian
     )
 
 
