@@ -325,7 +325,7 @@ def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
         ("y,x\nno,2\nyes,3\n", ["--positive", "si"], "--positive si: --label y holds"),
         ("y,x\n1,2\n,3\n0,4\n", [], "--label y is missing in 1 rows"),
         ("y,x\n1,2\n0,3\n1,abc\n", [], "numbers: 'x' ('abc' in row 3 of the data)"),
-        ("y,x\n1,0x1\n0,3\n1,2\n", [], "not a column of numbers: 'x' ('0x1' in row 1"),
+        ('y,x\n1,"1,5"\n0,3\n', [], "not a column of numbers: 'x' ('1,5' in row 1"),
         ("y,x\n1,2020-01-01\n0,2021-01-01\n", [], "'x' (date32[day])"),
         ("y,a,b\n1,,2\n0,3,\n1,nan,4\n", [], "in 'a' (2), 'b' (1) of 3 rows"),
         ("y,x\n1,inf\n0,3\n1,-inf\n", [], "values are infinite in 'x' (2) of 3 rows"),
@@ -396,7 +396,7 @@ def test_columns_that_repeat_each_other_are_warned_of(capsys):
     assert "hardly determine the coefficients of 'TUCE', 'PSI':" in error
 
 
-def test_cross_validation_takes_the_penalty_that_scikit_learn_takes(
+def test_cross_validation_takes_scikit_learns_penalty(
     capsys, monkeypatch
 ):
     grid = np.logspace(-3, 0, 4)
