@@ -51,6 +51,7 @@ def load(options) -> Table:
     _columns.fill(values, features, imputed)
     data = Data(values, labels, weight, offset)
     parts = data.rows(train), None if test is None else data.rows(test)
+    _check_weights(parts)
     return Table(label, features, levels, imputed, filled, *parts)
 
 
@@ -79,6 +80,12 @@ def _weight(table: pa.Table, options, labels: np.ndarray) -> np.ndarray:
             f"--weight {options.weight} must be 0 or more, got {weight.min():g}"
         )
     return weight
+
+
+def _check_weights(parts: tuple[Data, Data | None]) -> None:
+    for part in filter(None, parts):
+        if len(set(part.labels[part.weight > 0])) < 2:
+            raise Refused("--weight is 0 in all rows of a class: both are needed")
 
 
 def _split(labels: np.ndarray, options):
@@ -116,10 +123,8 @@ def _check_features(features: list[Feature]) -> None:
 
 
 def without_constants(table: Table) -> tuple[Table, list[str]]:
-    counted = table.train.weight > 0
-    if len(set(table.train.labels[counted])) < 2:
-        raise Refused("--weight is 0 in all rows of a class: both are needed")
-    values = table.train.features[counted]
+    """The table of the columns that vary in training, and a warning of the others."""
+    values = table.train.features[table.train.weight > 0]
     varied = values.max(axis=0) > values.min(axis=0)
     if varied.all():
         return table, []

@@ -396,9 +396,7 @@ def test_columns_that_repeat_each_other_are_warned_of(capsys):
     assert "hardly determine the coefficients of 'TUCE', 'PSI':" in error
 
 
-def test_cross_validation_takes_scikit_learns_penalty(
-    capsys, monkeypatch
-):
+def test_cross_validation_takes_scikit_learns_penalty(capsys, monkeypatch):
     grid = np.logspace(-3, 0, 4)
     monkeypatch.setattr(_training, "PENALTIES", grid)
     frame = sm.datasets.spector.load_pandas().data
