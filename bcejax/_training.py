@@ -55,7 +55,14 @@ def scaled(data: Data, by: Scaling) -> Data:
     return data._replace(features=(data.features - by.mean) / by.divisor)
 
 
-def _search(data: Data, l2, weight) -> logistic_regression.Fit:
+def _tolerance(data: Data) -> float:
+    """Of the gradient: near what rounding leaves of it, for columns of any size."""
+    wide = data.features.shape[1] > MOST_COLUMNS
+    rounding = np.finfo(float).eps * np.abs(data.features).max()
+    return max(1e-7 if wide else 1e-10, float(rounding))
+
+
+def _search(data: Data, l2, weight, tolerance) -> logistic_regression.Fit:
     wide = data.features.shape[1] > MOST_COLUMNS
     return logistic_regression.fit(
         data.features,
@@ -63,7 +70,7 @@ def _search(data: Data, l2, weight) -> logistic_regression.Fit:
         l2=l2,
         sample_weight=weight,
         offset=data.offset,
-        tol=1e-7 if wide else 1e-10,
+        tol=tolerance,
         max_steps=1000,
         **({"solver": "lbfgs"} if wide else {}),  # no d × d Hessian
     )
@@ -71,7 +78,7 @@ def _search(data: Data, l2, weight) -> logistic_regression.Fit:
 
 def fit(data: Data, l2: float) -> logistic_regression.Fit:
     """The minimiser in the coordinates of `data`."""
-    return _search(data, l2, data.weight)
+    return _search(data, l2, data.weight, _tolerance(data))
 
 
 def unscaled(fit: logistic_regression.Fit, by: Scaling) -> logistic_regression.Fit:
@@ -98,23 +105,24 @@ def choose_l2(data: Data, seed: int) -> tuple[float, float]:
 
 def _losses_out_of_fold(data: Data, held: np.ndarray) -> np.ndarray:
     """`(folds, penalties)`: the sum over the rows that the fit has not seen."""
-    data = jax.tree.map(jnp.asarray, data)
+    tolerance = _tolerance(data)
 
-    def loss(held, l2):
-        fit = _search(data, l2, jnp.where(held, 0, data.weight))
-        logits = logistic_regression.predict_logits(fit, data.features) + data.offset
-        losses = data.weight * bce_with_logits(logits, data.labels)
-        return jnp.sum(losses, where=held & (data.weight > 0))
+    @jax.jit
+    def losses(data, held, folds, penalties):
+        def loss(pair):
+            fold, l2 = pair
+            seen = jnp.where(held[fold], 0, data.weight)
+            fit = _search(data, l2, seen, tolerance)
+            logits = logistic_regression.predict_logits(fit, data.features)
+            of_rows = data.weight * bce_with_logits(logits + data.offset, data.labels)
+            return jnp.sum(of_rows, where=held[fold] & (data.weight > 0))
 
-    pairs = np.repeat(np.arange(FOLDS), PENALTIES.size), np.tile(PENALTIES, FOLDS)
-    together = int(np.clip(TOGETHER // data.features.size, 1, pairs[0].size))
-    held = jnp.asarray(held)
-    losses = jax.jit(
-        lambda pairs: jax.lax.map(
-            lambda pair: loss(held[pair[0]], pair[1]), pairs, batch_size=together
-        )
-    )(pairs)
-    return np.asarray(losses).reshape(FOLDS, PENALTIES.size)
+        together = int(np.clip(TOGETHER // data.features.size, 1, folds.size))
+        return jax.lax.map(loss, (folds, penalties), batch_size=together)
+
+    folds = np.repeat(np.arange(FOLDS), PENALTIES.size)
+    found = losses(data, held, folds, np.tile(PENALTIES, FOLDS))
+    return np.asarray(found).reshape(FOLDS, PENALTIES.size)
 
 
 def separable(fit: logistic_regression.Fit, data: Data, l2: float) -> bool:
