@@ -138,21 +138,20 @@ def test_digits_are_fitted_without_the_pixels_that_never_change(capsys):
     assert matplotlib.image.imread("fit.png").shape[1] > 900
 
 
-def people(rows=60):
+def people():
     """Every kind of column at once, on which a fit must agree with statsmodels."""
     frame = sm.datasets.spector.load_pandas().data
-    frame = pd.concat([frame, frame])[:rows].reset_index(drop=True)
     frame["GRADE"] = np.where(frame.GRADE == 1, "pass", "fail")
-    frame["city"] = np.tile(["Aachen", "Berlin", "Celle, old"], rows)[:rows]
-    frame["times"] = 1.0 + np.arange(rows) % 3
-    frame["prior"] = np.sin(np.arange(rows))
-    frame["note"] = "free text"
+    frame["city"] = ["Aachen", "Berlin, old"] * 16
+    frame["times"] = 1.0 + np.arange(32) % 3
+    frame["prior"] = np.sin(np.arange(32))
+    frame["PSI"] = "free text"
     frame.loc[[3, 7, 20], "TUCE"] = np.nan
     return frame
 
 
 ROLES = ["--label", "GRADE", "--positive", "pass", "--one-hot", "city"]
-ROLES += ["--weight", "times", "--offset", "prior", "--exclude", "note"]
+ROLES += ["--weight", "times", "--offset", "prior", "--exclude", "PSI"]
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +168,8 @@ def inputs():
     """What the model is to see of `people`."""
     frame = people()
     mean = np.average(frame.TUCE.dropna(), weights=frame.times[frame.TUCE.notna()])
-    x = frame[["GPA", "TUCE", "PSI"]].fillna({"TUCE": mean})
-    x["city=Berlin"] = (frame.city == "Berlin").astype(float)
-    x["city=Celle, old"] = (frame.city == "Celle, old").astype(float)
+    x = frame[["GPA", "TUCE"]].fillna({"TUCE": mean})
+    x["city=Berlin, old"] = (frame.city == "Berlin, old").astype(float)
     return x
 
 
@@ -189,7 +187,7 @@ def test_categories_weights_offset_and_means_enter_the_fit(fitted):
     ours = np.append(model["intercept"]["coefficient"], column(model, "coefficient"))
     np.testing.assert_allclose(ours, theirs.params, 1e-6)
     np.testing.assert_allclose(column(model, "standard_error"), theirs.bse[1:], 1e-6)
-    assert model["one_hot_levels"] == {"city": ["Aachen", "Berlin", "Celle, old"]}
+    assert model["one_hot_levels"] == {"city": ["Aachen", "Berlin, old"]}
     assert model["imputation_means"]["TUCE"] == pytest.approx(x.TUCE[3], rel=1e-14)
     assert model["label"]["positive"] == "pass" and model["offset"] == "prior"
 
@@ -198,7 +196,7 @@ def test_categories_weights_offset_and_means_enter_the_fit(fitted):
 def test_predictions_are_the_fitted_probabilities_in_any_order(fitted, ending):
     write(fitted, "model.json")
     frame = people()
-    shuffled = frame[["city", "note", "PSI", "prior", "TUCE", "GPA"]]
+    shuffled = frame[["city", "PSI", "prior", "TUCE", "GPA"]]
     if ending == "csv":
         shuffled.to_csv("new.csv", index=False)
     else:
@@ -226,21 +224,23 @@ def test_predictions_are_the_fitted_probabilities_in_any_order(fitted, ending):
             "no column 'TUCE'; did you mean 'TUCES'?",
         ),
         (
-            lambda frame: frame.replace({"city": {"Berlin": "Bern", "Aachen": "Bonn"}}),
+            lambda frame: frame.replace(
+                {"city": {"Berlin, old": "Bonn", "Aachen": "Bern"}}
+            ),
             "column 'city' holds 'Bern', 'Bonn', not seen when the model was fitted: "
-            "it knows 'Aachen', 'Berlin', 'Celle, old'",
+            "it knows 'Aachen', 'Berlin, old'",
         ),
         (
-            lambda frame: frame.assign(GPA=["3.5"] * 59 + ["good"]),
-            "not a column of numbers: 'GPA' ('good' in row 60 of the data)",
+            lambda frame: frame.assign(GPA=["3.5"] * 31 + ["good"]),
+            "not a column of numbers: 'GPA' ('good' in row 32 of the data)",
         ),
         (
-            lambda frame: frame.assign(PSI=np.inf),
-            "values are infinite in 'PSI' (60) of 60 rows",
+            lambda frame: frame.assign(TUCE=np.inf),
+            "values are infinite in 'TUCE' (32) of 32 rows",
         ),
         (
             lambda frame: frame.assign(prior=np.nan),
-            "offset prior is missing or infinite in 60 rows",
+            "offset prior is missing or infinite in 32 rows",
         ),
     ],
 )
@@ -279,12 +279,12 @@ def test_files_that_do_not_suit_the_model_are_refused(fitted, change, message, c
             "features.0.mean must be a finite number",
         ),
         (
-            lambda text: re.sub(r'"TUCE": [^,]*', '"TUCE": []', text),
+            lambda text: re.sub(r'"TUCE": [^,\n]*', '"TUCE": []', text),
             "imputation_means.TUCE must be a finite number",
         ),
-        (lambda text: text.replace('"Berlin"', '"Bonn"', 1), "lacks 'city=Bonn'"),
+        (lambda text: text.replace('"Berlin, old"', '"Bonn"', 1), "lacks 'city=Bonn'"),
         (
-            lambda text: text.replace('"column": "PSI"', '"column": "GPA"'),
+            lambda text: text.replace('"column": "TUCE"', '"column": "GPA"'),
             "a feature stands in it more than once",
         ),
     ],
