@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import calibration_curve
 
 from bcejax import bce_with_logits
+from bcejax._whole import whole
 
 # Of Okabe and Ito's palette, told apart by colour-blind readers too.
 OURS, THEIRS, OTHER = "#0072B2", "#D55E00", "#999999"
+EFFECTS = 20  # coefficients that are drawn
 
 
 def check_path(path: Path) -> None:
@@ -32,18 +35,26 @@ def draw(path: Path, losses, optimum: float | None, probs, labels) -> None:
     _calibration(calibration, probs, labels)
     _loss(loss)
     _gradient(gradient)
-    for panel in (training, calibration, loss, gradient):
+    _save(path, figure, (training, calibration, loss, gradient))
+
+
+def draw_model(path: Path, predictions, coefficients) -> None:
+    """Write calibration and coefficients to `path`, whole or not at all."""
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    calibration, effects = figure.subplots(1, 2)
+    _calibration(calibration, *predictions)
+    _effects(effects, *coefficients)
+    _save(path, figure, (calibration, effects))
+
+
+def _save(path: Path, figure: Figure, panels) -> None:
+    for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(frameon=False)
-
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with whole(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _training(panel, losses, optimum) -> None:
@@ -58,26 +69,56 @@ def _training(panel, losses, optimum) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _calibration(panel, probs, labels) -> None:
+def _calibration(panel, probs, labels, part: str = "test") -> None:
     bins = int(np.clip(len(probs) // 15, 2, 10))
     observed, predicted = calibration_curve(
         np.asarray(labels), probs, n_bins=bins, strategy="quantile"
     )
     counts = panel.twinx()
     counts.hist(probs, bins=20, range=(0, 1), color=OTHER, alpha=0.35)
-    counts.set(ylabel="test rows, grey", yscale="log")
+    counts.set(ylabel=f"{part} rows, grey", yscale="log")
     counts.spines[["top", "right"]].set_visible(False)
     panel.set_zorder(counts.get_zorder() + 1)
     panel.set_frame_on(False)
     panel.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
     panel.plot(predicted, observed, "o-", color=OURS, label="this fit")
     panel.set(
-        title="Calibration on the test rows",
+        title=f"Calibration on the {part} rows",
         xlabel="predicted probability",
         ylabel="observed share of label 1",
     )
     panel.xaxis.set_major_formatter(PercentFormatter(1))
     panel.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _effects(panel, names, coefficients, errors, scales) -> None:
+    # Per standard deviation: columns of any unit on one axis.
+    size = coefficients * scales
+    largest = np.argsort(-np.abs(size), kind="stable")[:EFFECTS][::-1]
+    place = np.arange(len(largest))
+    reach = None
+    if errors is not None:
+        reach = NormalDist().inv_cdf(0.975) * (errors * scales)[largest]
+        reach = np.where(np.isfinite(reach), reach, 0)
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.errorbar(size[largest], place, xerr=reach, fmt="o", color=OURS)
+    panel.set_yticks(place, [_short(names[i]) for i in largest])
+    interval = "" if errors is None else ", with 95% intervals"
+    first = (
+        f"The {EFFECTS} largest coefficients"
+        if len(names) > EFFECTS
+        else "Coefficients"
+    )
+    panel.set(
+        title=f"{first}{interval}",
+        xlabel="change of the logit per standard deviation",
+    )
+
+
+def _short(name: str) -> str:
+    # Matplotlib would read what stands between dollars as mathematics.
+    name = name.replace("$", r"\$")
+    return name if len(name) <= 24 else name[:23] + "…"
 
 
 def _textbook(x):
