@@ -164,11 +164,9 @@ def _draw(options, table: Table, fitted: Fitted, model: Model) -> None:
 
 
 def _doubts(table: Table, fitted: Fitted) -> list[str]:
-    by, fit, l2, _, summary = fitted
-    scaled = _training.scaled(table.train, by)
-    separable = not fit.converged and _training.separable(fit, scaled, l2)
+    by, summary = fitted.scaling, fitted.summary
     vague = _training.vague(summary, by, table.train.weight) if summary else []
-    return _report.doubts(fit, separable, summary, vague)
+    return _report.doubts(fitted.fit, summary, vague)
 
 
 def _print(options, table: Table, fitted: Fitted, model: Model) -> None:

@@ -76,16 +76,15 @@ def scores(logits: np.ndarray, part: _training.Data) -> str:
 
 def doubts(
     fit: logistic_regression.Fit,
-    separable: bool,
     summary: logistic_regression.Summary | None,
     vague: list[str],
 ) -> list[str]:
     """Reasons not to trust the coefficients, or some figures."""
-    if separable:
+    if fit.separated:
         return [
-            "the data are separable: columns combine to tell the classes apart "
-            "without an error, so the coefficients grow for ever, and those given are "
-            "where the search stopped; a penalty (--l2) makes them finite"
+            "the data are separable: columns combine to tell the classes of all rows, "
+            "or of some, apart without an error, so coefficients grow for ever, and "
+            "stand where the search stopped; a penalty (--l2) makes them finite"
         ]
     if not fit.converged:
         return [

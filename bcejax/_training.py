@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from bcejax import bce_with_logits, logistic_regression
 from bcejax._files import Refused
-from bcejax.logistic_regression import _objective, _summary
+from bcejax.logistic_regression import _summary
 
 FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)
 TOGETHER = 2**26  # numbers that the fits of one vmap may hold: half a gigabyte
@@ -123,13 +123,6 @@ def _losses_out_of_fold(data: Data, held: np.ndarray) -> np.ndarray:
     folds = np.repeat(np.arange(FOLDS), PENALTIES.size)
     found = losses(data, held, folds, np.tile(PENALTIES, FOLDS))
     return np.asarray(found).reshape(FOLDS, PENALTIES.size)
-
-
-def separable(fit: logistic_regression.Fit, data: Data, l2: float) -> bool:
-    problem = _objective.problem(
-        data.features, data.labels, l2, data.weight, data.offset
-    )
-    return bool(_objective.separates((fit.weights, fit.bias), problem))
 
 
 def summarise(

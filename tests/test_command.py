@@ -388,6 +388,16 @@ def test_separable_data_are_said_to_have_no_optimum(capsys):
     assert np.isfinite(column(model_in(), "coefficient")).all()
 
 
+def test_data_that_are_separable_in_part_are_said_to_be(capsys):
+    frame = sm.datasets.spector.load_pandas().data
+    frame["GRADE"] = frame[["GRADE", "PSI"]].max(axis=1)  # PSI 1 is always a pass
+    frame.to_csv("data.csv", index=False)
+    main(["fit", "data.csv", "--label", "GRADE"])
+    captured = capsys.readouterr()
+    assert "NOT CONVERGED" in captured.out
+    assert captured.err.startswith("python -m bcejax: warning: the data are separable")
+
+
 def test_columns_that_repeat_each_other_are_warned_of(capsys):
     frame = sm.datasets.spector.load_pandas().data
     frame.assign(PSI=2 * frame.TUCE).to_csv("data.csv", index=False)
