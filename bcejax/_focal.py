@@ -162,6 +162,7 @@ def _mass_jvp(primals, tangents):
 def _times_power(k: int, factor, log_q, g):
     # factor · q^(γ − k), log q given in two parts. (γ − k) log q is the sum of a high
     # part that is exact and a low one: rounding it would cost the power up to 64 ulp.
+    # What its rounding loses comes back as a factor (and is noise past the exponents).
     info = jnp.finfo(g.dtype)
 
     def half(x):  # as many leading bits as have an exact product

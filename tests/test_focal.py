@@ -148,8 +148,8 @@ def assert_hard_labels_are_right(x, gamma, bound):
 
 @pytest.mark.parametrize("gamma", [0, 0.5, 1, 2, 5])
 def test_float32_is_right_to_the_last_digits(gamma):
-    """Measured 2.3, 4.6, 4.8, 4.9, 8.5 ulp; a rounded γ log q would cost 100."""
-    assert_hard_labels_are_right(oracle.some_float32(16381), float(gamma), 5 + gamma)
+    """Measured over 34 million: 2.4, 5.2, 5.3, 5.4, 10.2. A rounded γ log q: 100."""
+    assert_hard_labels_are_right(oracle.some_float32(16381), float(gamma), 6 + gamma)
 
 
 @pytest.mark.parametrize("gamma", [0, 0.5, 2, 5])
@@ -158,11 +158,11 @@ def test_16_bits_are_right_for_every_logit(dtype, gamma):
     assert_hard_labels_are_right(oracle.every(dtype), float(gamma), 0.51)
 
 
-def test_optax_agrees_in_float64(x64):
-    x = np.linspace(-30, 30, 121)
-    for y, alpha, gamma in itertools.product(LABELS, [None, 0.25], GAMMAS):
-        expected = optax.losses.sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma)
-        np.testing.assert_allclose(focal(x, y, alpha, gamma), expected, rtol=1e-12)
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_optax_agrees_in_float64(x64, alpha):
+    x, y, gamma = grid(np.linspace(-30, 30, 121), LABELS, GAMMAS).T
+    expected = optax.losses.sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma)
+    np.testing.assert_allclose(focal(x, y, alpha, gamma), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("triple", ["xxx", "xyγ", "yyy", "yyα", "yαγ"])
@@ -175,13 +175,16 @@ def test_third_derivatives_are_differences_of_second_ones(x64, triple):
     np.testing.assert_allclose(third, difference, rtol=1e-6, atol=1e-7)
 
 
-def test_hessian_is_symmetric_and_the_same_in_every_mode(x64):
+def test_forward_and_reverse_mode_agree_and_hessians_are_symmetric(x64):
+    """A tangent of 0 meets infinite derivatives in forward mode."""
     x = [-INF, -200.0, -1, 0, 1, 100, INF]
     points = grid(x, [0, 0.4, 1], [0, 0.2], [0, 0.5, 2])
-    expected = of_all(HESSIAN, points)
-    np.testing.assert_allclose(expected, expected.swapaxes(0, 1), 1e-12, 1e-12)
-    got = of_all(jax.jacfwd(jax.jacfwd(focal, (0, 1)), (0, 1)), points)
-    np.testing.assert_allclose(got, expected[:2, :2], 1e-12, 1e-12)
+    forward, reverse = of_all(jax.jacfwd(focal, ALL), points), of_all(GRADIENT, points)
+    np.testing.assert_allclose(forward, reverse, 1e-12, 1e-12)
+    hessian = of_all(HESSIAN, points)
+    np.testing.assert_allclose(hessian, hessian.swapaxes(0, 1), 1e-12, 1e-12)
+    forward = of_all(jax.jacfwd(jax.jacfwd(focal, (0, 1)), (0, 1)), points)
+    np.testing.assert_allclose(forward, hessian[:2, :2], 1e-12, 1e-12)
 
 
 # γ = 0
