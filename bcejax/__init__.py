@@ -27,7 +27,7 @@ Information
   bernoulli_kl_divergence  the divergence of σ(a) from σ(b)
 
 Fitting
-  logistic_regression      fit, predict_logits, predict_probs
+  logistic_regression      fit, roc_auc, calibration and more
 """
 
 from bcejax import logistic_regression

@@ -45,6 +45,15 @@ REDUCING = {
         X,
     ),
     "fit": (lambda x, y: logistic_regression.fit(x[:, None], y, l2=0.1), X, P),
+    "log_loss": (logistic_regression.log_loss, X, Y),
+    "brier_score": (logistic_regression.brier_score, X, Y),
+    "roc_auc": (logistic_regression.roc_auc, X, Y),
+    "calibration": (logistic_regression.calibration, X, Y),
+    "calibration of quantiles": (
+        lambda x, y: logistic_regression.calibration(x, y, strategy="quantile"),
+        X,
+        Y,
+    ),
     "predict_probs": (
         lambda w, x: logistic_regression.predict_probs(
             logistic_regression.Fit(w, w[0], *[w[0]] * 4), jnp.outer(x, x)
@@ -53,7 +62,11 @@ REDUCING = {
         Y,
     ),
 }
-DIFFERENTIABLE = {k: v for k, v in (ELEMENTWISE | REDUCING).items() if k != "fit"}
+# What returns several leaves, or has its gradients tested beside its values.
+ELSEWHERE = {"fit", "calibration", "calibration of quantiles", "roc_auc"}
+DIFFERENTIABLE = {
+    k: v for k, v in (ELEMENTWISE | REDUCING).items() if k not in ELSEWHERE
+}
 
 
 def cases(table):
@@ -74,7 +87,9 @@ def close(got, expected, tolerance=2e-6):
 def test_every_public_function_is_here():
     covered = {name.split()[0] for name in ELEMENTWISE | REDUCING}
     functions = {n for n in bcejax.__all__ if callable(getattr(bcejax, n))}
-    assert functions <= covered
+    fitting = set(logistic_regression.__all__) - {"predict_logits"}
+    values = {"Calibration", "Fit"}
+    assert functions | (fitting - values) <= covered
 
 
 @cases(ELEMENTWISE | REDUCING)
@@ -184,6 +199,8 @@ def test_the_map_in_the_package_docstring_names_every_public_name():
 
 def test_every_public_function_has_help_and_a_signature():
     functions = [getattr(bcejax, name) for name in bcejax.__all__]
+    rooms = "log_loss", "brier_score", "roc_auc", "calibration"
+    functions += [getattr(logistic_regression, name) for name in rooms]
     for function in filter(callable, functions):
         assert {"Returns:", "Example:"} <= set(inspect.getdoc(function).split())
         shown = pydoc.plain(pydoc.render_doc(function))

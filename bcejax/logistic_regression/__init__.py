@@ -4,15 +4,40 @@
 
 The bias b is not penalised. scikit-learn's C is 1/(l2 Σw).
 
+Fitting
   fit             the minimiser, as a `Fit`
   Fit             weights, bias, and how the search ended
   predict_logits  logits of new features
   predict_probs   their probabilities
 
-All are pure functions: jit them, vmap them over penalties, weights or starts, and give
-them sharded arrays.
+Evaluation, of any logits
+  log_loss        mean loss
+  brier_score     mean squared error of the probabilities
+  roc_auc         how often a positive row outranks a negative one
+  calibration     predicted and observed frequencies, as a `Calibration`
+  Calibration     what `calibration` returns, bin by bin
+
+All are pure functions: jit them, vmap them over penalties, weights or
+starts, and give them sharded arrays.
 """
 
+from bcejax.logistic_regression._evaluate import (
+    Calibration,
+    brier_score,
+    calibration,
+    log_loss,
+    roc_auc,
+)
 from bcejax.logistic_regression._fit import Fit, fit, predict_logits, predict_probs
 
-__all__ = ["Fit", "fit", "predict_logits", "predict_probs"]
+__all__ = [
+    "Calibration",
+    "Fit",
+    "brier_score",
+    "calibration",
+    "fit",
+    "log_loss",
+    "predict_logits",
+    "predict_probs",
+    "roc_auc",
+]

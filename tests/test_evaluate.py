@@ -1,0 +1,350 @@
+"""Log loss, Brier score, AUC and calibration: against scikit-learn and by counting."""
+
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+from jax.experimental import checkify
+from jax.sharding import NamedSharding, PartitionSpec
+from oracle import bce, precise
+from scipy.special import expit
+from sklearn import metrics
+from sklearn.calibration import calibration_curve
+
+from bcejax.logistic_regression import brier_score, calibration, log_loss, roc_auc
+
+SCORES = [log_loss, brier_score, roc_auc]
+
+
+def quantiles(logits, labels, **options):
+    return calibration(logits, labels, strategy="quantile", **options)
+
+
+EVERY = [*SCORES, calibration, quantiles]
+every = pytest.mark.parametrize("function", EVERY)
+
+
+def rows(n=200, dtype=np.float32):
+    """Logits in steps of 1/32, so with ties, labels drawn from them, and weights.
+
+    Of one type: most tests call with such arguments, which JAX compiles once.
+    """
+    random = np.random.RandomState(0)
+    logits = np.round(2 * random.randn(n) * 32) / 32
+    labels, weights = random.rand(n) < expit(logits), random.randint(1, 5, n) / 4
+    return [a.astype(dtype) for a in (logits, labels, weights)]
+
+
+def scikit_learn(score, logits, labels, weights):
+    logits = np.float64(logits)
+    values = logits if score is roc_auc else expit(logits)
+    theirs = {
+        log_loss: metrics.log_loss,
+        brier_score: metrics.brier_score_loss,
+        roc_auc: metrics.roc_auc_score,
+    }
+    return theirs[score](labels, values, sample_weight=weights)
+
+
+def close(got, expected, **tolerance):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, **tolerance), got, expected
+    )
+
+
+def by_counting(logits, labels, weights):
+    """The AUC over all pairs; a soft label is so much of a positive and a negative."""
+    positive, negative = weights * labels, weights * (1 - labels)
+    wins = np.sign(logits[:, None] - logits) / 2 + 0.5
+    return positive @ wins @ negative / (positive.sum() * negative.sum())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_are_scikit_learns(x64, score, weighted):
+    logits, labels, weights = rows(dtype=np.float64)
+    weights = weights if weighted else None
+    got = score(logits, labels, weights=weights)
+    expected = scikit_learn(score, logits, labels, weights)
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_million_rows_keep_their_digits_in_float32(score):
+    logits, labels, some = rows(10**6)
+    for weights in (np.ones_like(some), some * np.float32(np.pi)):
+        got = score(logits, labels, weights=weights)
+        expected = scikit_learn(score, logits, labels, weights)
+        np.testing.assert_allclose(got, expected, rtol=3e-7)
+
+
+def test_auc_is_the_share_of_pairs_in_order(x64):
+    logits, labels, weights = rows(dtype=np.float64)
+    logits[:5], logits[5:9] = np.inf, -np.inf
+    ranks = np.float64(np.unique(logits, return_inverse=True)[1])  # ∞ − ∞ is no tie
+    for y in (labels, np.random.RandomState(1).rand(200)):
+        expected = by_counting(ranks, y, weights)
+        for scale in (1, 1e200, 1e-200):
+            got = roc_auc(logits, y, weights=weights * scale)
+            np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+def test_auc_is_the_exact_count_rounded():
+    logits, labels, _ = rows(10**6)
+    rank = np.unique(logits, return_inverse=True)[1]
+    ones = np.bincount(rank, weights=labels).astype(int).tolist()
+    zeros = np.bincount(rank, weights=1 - labels).astype(int).tolist()
+    below, wins = 0, Fraction(0)
+    for one, zero in zip(ones, zeros, strict=True):
+        wins += one * (below + Fraction(zero, 2))
+        below += zero
+    exact = float(wins / (sum(ones) * below))
+    got = roc_auc(logits, labels, weights=np.ones_like(logits))
+    np.testing.assert_allclose(got, exact, rtol=1.2e-7)
+
+
+def test_auc_of_a_perfect_and_of_a_useless_order():
+    logits, labels, weights = rows()
+    ones, weights = np.ones_like(weights), np.exp(5 * weights)
+    sure = np.where(labels == 1, 1, -1) * (1 + np.abs(logits))
+    assert 1 - 1e-6 < roc_auc(sure, labels, weights=weights) <= 1
+    assert 0 <= roc_auc(-sure, labels, weights=weights) < 1e-6
+    assert roc_auc(sure, labels, weights=ones) == 1
+    assert roc_auc(-sure, labels, weights=ones) == 0
+    zeros = np.where(np.arange(200) % 3, 0, np.float32(-0.0))  # which are equal
+    assert roc_auc(zeros, labels, weights=ones) == 0.5
+
+
+@pytest.mark.parametrize("of", [0, 1])
+def test_auc_of_one_class_is_nan(of):
+    logits, labels, weights = rows()
+    assert np.isnan(roc_auc(logits, np.full_like(labels, of), weights=weights))
+    assert np.isnan(roc_auc(logits, labels, weights=weights * (labels == of)))
+
+
+@every
+def test_a_weight_is_so_many_rows_and_only_ratios_matter(x64, function):
+    logits, labels, ones = rows(dtype=np.float64)
+    ones[:] = 1
+    counts = np.random.RandomState(1).permutation(np.repeat([0, 1, 2], [50, 100, 50]))
+    counts = counts.astype(float)  # of 200 rows, too
+    order = np.repeat(np.arange(200), counts.astype(int))
+    repeated = function(logits[order], labels[order], weights=ones)
+    weighted = function(logits, labels, weights=counts)
+    close(weighted, repeated, rtol=1e-12)
+    ratio = function(logits, labels, weights=counts / 1024)
+    if function in SCORES:
+        close(ratio, weighted, rtol=1e-12)
+    else:
+        close(ratio, weighted._replace(weight=weighted.weight / 1024), rtol=1e-12)
+
+
+def test_log_loss_of_certain_answers():
+    certain = np.float32([np.inf, -np.inf])
+    assert log_loss(certain, np.float32([1, 0])) == 0
+    assert log_loss(certain, np.float32([0, 0])) == np.inf
+    assert brier_score(certain, np.float32([0, 0])) == 0.5
+
+
+@pytest.mark.parametrize("score", [log_loss, brier_score])
+def test_a_wrong_certain_answer_of_no_weight_costs_nothing(score):
+    certain, weights = np.float32([np.inf, -np.inf]), np.float32([0.0, 3.0])
+    value, slope = jax.jit(jax.value_and_grad(score))(certain, 0, weights=weights)
+    assert value == 0 and not np.any(slope)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_brier_score_keeps_its_digits(label):
+    for x in (-40.0, -18.0, -3.0, 0.0, 0.7, 17.0, 30.0, 41.0):
+        with mpmath.workdps(50):
+            far = precise(lambda v: 1 / (1 + mpmath.exp(-v)), [x])[0] - label
+            exact = float(far**2)
+        got = brier_score(np.float32([x]), np.float32([label]))
+        np.testing.assert_allclose(got, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("score", [log_loss, brier_score])
+def test_gradients_and_hessians_of_the_means(x64, score):
+    logits, labels, weights = rows(12, np.float64)
+    logits[0], labels = 0, labels * 0.8 + 0.1
+
+    def textbook(x, y, w):
+        p = 1 / (1 + jnp.exp(-x))
+        cross = -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p))
+        losses = cross if score is log_loss else (p - y) ** 2
+        return jnp.sum(w * losses) / jnp.sum(w)
+
+    def both(function):
+        first = jax.grad(function, (0, 1, 2))
+        return jax.jit(lambda *a: (first(*a), jax.jacfwd(first)(*a)))
+
+    got = both(lambda x, y, w: score(x, y, weights=w))(logits, labels, weights)
+    expected = both(textbook)(logits, labels, weights)
+    close(got, expected, rtol=1e-9, atol=1e-14)
+
+
+def test_gradient_of_a_weight_of_zero_is_what_the_row_would_change(x64):
+    logits, labels, weights = rows(6, np.float64)
+    weights[2] = 0
+    slope = jax.jit(jax.grad(lambda w: log_loss(logits, labels, weights=w)))(weights)
+    losses = bce(logits, labels)
+    mean = np.average(losses, weights=weights)
+    np.testing.assert_allclose(slope, (losses - mean) / weights.sum(), rtol=1e-9)
+
+
+def test_auc_has_gradient_zero_in_logits_and_a_true_one_in_weights(x64):
+    logits, labels, weights = rows(40, np.float64)
+    slopes = jax.jit(jax.grad(lambda x, w: roc_auc(x, labels, weights=w), (0, 1)))
+    in_logits, in_weights = slopes(logits, weights)
+    np.testing.assert_array_equal(in_logits, 0)
+    changes = [
+        by_counting(logits, labels, weights + step)
+        - by_counting(logits, labels, weights - step)
+        for step in 1e-5 * np.eye(40)
+    ]
+    np.testing.assert_allclose(in_weights, np.array(changes) / 2e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+@pytest.mark.parametrize(("n", "bins"), [(7, 4), (200, 10)])
+def test_calibration_is_scikit_learns(x64, n, bins, strategy):
+    logits, labels, weights = rows(n, np.float64)
+    options = {"weights": np.ones_like(weights), "bins": bins, "strategy": strategy}
+    predicted, observed, weight = map(np.array, calibration(logits, labels, **options))
+    theirs = calibration_curve(labels, expit(logits), n_bins=bins, strategy=strategy)
+    np.testing.assert_allclose(predicted[weight > 0], theirs[1], rtol=1e-12)
+    np.testing.assert_allclose(observed[weight > 0], theirs[0], rtol=1e-12)
+    assert weight.shape == (bins,) and weight.sum() == n
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+def test_calibration_of_a_million_rows_in_float32(strategy):
+    logits, labels, _ = rows(10**6)
+    curve = calibration(logits, labels, strategy=strategy)
+    observed, predicted = calibration_curve(
+        labels, expit(np.float64(logits)), n_bins=10, strategy=strategy
+    )
+    np.testing.assert_allclose(curve.predicted, predicted, rtol=5e-7)
+    np.testing.assert_allclose(curve.observed, observed, rtol=5e-7)
+    assert np.sum(curve.weight) == 10**6
+
+
+@pytest.mark.parametrize(("n", "bins"), [(10, 3), (5, 9), (1, 2)])
+def test_quantile_bins_end_at_exact_fractions_of_the_rows(n, bins):
+    # Row k is in the first bin j with k/(n − 1) ≤ j/bins. NumPy's percentiles, and with
+    # them scikit-learn, may miss a row where the two are equal, for their rounding.
+    logits = np.random.RandomState(0).permutation(n).astype(np.float32)
+    share = [Fraction(k, max(n - 1, 1)) for k in range(n)]
+    bin_of = [next(j for j in range(bins) if s <= Fraction(j + 1, bins)) for s in share]
+    for weight in (1.0, 0.1):
+        weights = np.full(n, weight, np.float32)
+        curve = quantiles(logits, logits > n / 2, weights=weights, bins=bins)
+        rows_of = np.bincount(bin_of, minlength=bins)
+        np.testing.assert_allclose(curve.weight, weight * rows_of, rtol=1e-6)
+
+
+def test_empty_bins_are_nan_with_weight_zero():
+    logits, labels = np.float32([-np.inf, 0, np.inf]), np.float32([0, 1, 1])
+    curve = calibration(logits, labels)
+    np.testing.assert_array_equal(curve.weight, [1, 0, 0, 0, 1, 0, 0, 0, 0, 1])
+    for mean, values in ((curve.predicted, [0, 0.5, 1]), (curve.observed, [0, 1, 1])):
+        expected = np.full(10, np.nan)
+        expected[[0, 4, 9]] = values
+        np.testing.assert_array_equal(mean, expected)
+    tied = quantiles(0 * labels, labels)  # which no quantile can part
+    np.testing.assert_array_equal(tied.weight, [3] + [0] * 9)
+    assert np.isnan(tied.observed[1:]).all()
+
+
+@every
+def test_nan_in_gives_nan_out(function):
+    x, y, w = rows()
+    hole = np.where(np.arange(200) == 7, np.float32(np.nan), 0)
+    for got in (
+        function(x + hole, y, weights=w),
+        function(x - hole, y, weights=w),
+        function(x, y, weights=0 * w),
+        function(x, y, weights=w + hole),
+    ):
+        assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(got)[:2])
+    soft = function(x, y + hole, weights=w)
+    assert any(np.isnan(leaf).any() for leaf in jax.tree.leaves(soft))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("function", [log_loss, roc_auc, calibration])
+def test_16_bits_are_computed_and_returned_in_float32(function, dtype):
+    logits, labels, weights = rows()
+    logits = logits.astype(dtype)
+    got = function(logits, labels, weights=weights)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(got))
+    wide = function(logits.astype(np.float32), labels, weights=weights)
+    close(got, wide, rtol=0)
+
+
+@pytest.mark.parametrize("function", [log_loss, roc_auc, quantiles])
+def test_lists_integers_and_strict_promotion(strict_promotion, function):
+    got = function([0.0, 1.0, 2.0], [0, 1, 1], weights=[1, 2, 3])
+    assert np.isfinite(jax.tree.leaves(got)[0]).any()
+
+
+@every
+def test_sharded_rows_give_the_same(function):
+    data = rows()
+    sharding = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows"))
+    logits, labels, weights = jax.device_put(data, sharding)
+    got = function(logits, labels, weights=weights)
+    close(got, function(*data[:2], weights=data[2]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("function", [log_loss, calibration])
+@pytest.mark.parametrize(
+    ("logits", "labels", "weights", "error", "message"),
+    [
+        (np.ones((4, 1)), np.ones(4), None, ValueError, r"\(rows,\).*got \(4, 1\)"),
+        (1.0, 1, None, ValueError, r"got \(\)"),
+        (np.ones(0), np.ones(0), None, ValueError, r"at least one.*got \(0,\)"),
+        (np.ones(4), np.ones((4, 1)), None, ValueError, r"labels \(4, 1\)"),
+        (np.ones(4), np.ones(3), None, ValueError, r"labels \(3,\) and logits \(4,\)"),
+        (np.ones(4), np.ones(4), np.ones(3), ValueError, r"weights \(3,\)"),
+        (np.ones(4, int), np.ones(4), None, TypeError, r"\(logits, labels\)"),
+        (np.ones(4), np.ones(4, complex), None, TypeError, "labels must be"),
+        (np.ones(4), np.ones(4), np.ones(4, complex), TypeError, "weights must be"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(
+    function, logits, labels, weights, error, message
+):
+    with pytest.raises(error, match=message):
+        function(logits, labels, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"bins": 0}, ValueError, "bins must be at least 1, got 0"),
+        ({"bins": 2.5}, TypeError, "float"),
+        ({"strategy": "width"}, ValueError, '"uniform" or "quantile", got \'width\''),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        calibration(np.zeros(3), np.ones(3), **options)
+
+
+@pytest.mark.parametrize("function", [log_loss, calibration])
+def test_ranges_are_checked_under_checkify_and_only_there(monkeypatch, function):
+    x, y, w = rows()
+    checked = jax.jit(checkify.checkify(lambda y, w: function(x, y, weights=w)))
+    checked(y, w)[0].throw()
+    for arguments, message in (
+        ((2 * y, w), "labels must lie in .* 0.* 2"),
+        ((y, -w), "weights must lie in"),
+    ):
+        with pytest.raises(checkify.JaxRuntimeError, match=message):
+            checked(*arguments)[0].throw()
+    monkeypatch.setattr(checkify, "debug_check", None)
+    function(x, y, weights=w)
