@@ -307,3 +307,37 @@ def test_several_fits_are_not_one(cancer):
     with pytest.raises(ValueError, match="vmap over fits"):
         predict_logits(path, x)
     assert jax.vmap(predict_logits, (0, None))(path, x).shape == (2, len(y))
+
+
+def test_batches_with_a_schedule_end_near_the_optimum(cancer):
+    x, y = cancer
+    rate = optax.cosine_decay_schedule(0.5, 60 * (569 // 64))
+    options = dict(l2=L2, solver=optax.sgd(rate), batch_size=64, max_steps=60)
+    model = fit(x, y, key=jax.random.key(0), **options)
+    assert model.steps == 60
+    np.testing.assert_allclose(model.loss, fit(x, y, l2=L2).loss, rtol=2e-3)
+    other = fit(x, y, key=jax.random.key(1), **options)
+    assert 0 < np.max(np.abs(other.weights - model.weights)) < 0.1
+
+
+def test_batches_of_all_rows_are_no_batches(cancer):
+    x, y = cancer
+    options = dict(l2=L2, solver=optax.adam(0.05), max_steps=20)
+    whole = fit(x, y, **options)
+    batch = fit(x, y, batch_size=len(y), key=jax.random.key(0), **options)
+    np.testing.assert_allclose(batch.weights, whole.weights, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"solver": "newton"}, "takes all rows at once: batch_size is for an optax"),
+        ({"batch_size": 0}, "batch_size must be 1 to 4, the rows, got 0"),
+        ({"batch_size": 5}, "batch_size must be 1 to 4, the rows, got 5"),
+        ({"key": None}, "batch_size needs a key"),
+    ],
+)
+def test_batches_that_cannot_be_are_refused(change, message):
+    options = {"batch_size": 2, "key": jax.random.key(0), "solver": optax.sgd(0.1)}
+    with pytest.raises(ValueError, match=message):
+        fit(np.ones((4, 2)), np.array([0, 1, 0, 1]), **(options | change))

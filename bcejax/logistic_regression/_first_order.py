@@ -1,6 +1,6 @@
-"""The search by an optax optimiser, full batch, in one compiled loop."""
+"""The search by an optax optimiser, on all rows or in batches, in one compiled loop."""
 
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -79,3 +79,42 @@ def descend(solver, start, loss_of, tol, max_steps, norm=max_norm) -> State:
         lambda state: advance(solver, state, loss_of),
         begin(solver, start, loss_of),
     )
+
+
+def descend_in_batches(
+    solver, start, loss_of_rows, rows: int, batch_size: int, key, tol, max_steps
+) -> State:
+    """Epochs, each over all rows in a new order, until the gradient is within `tol`.
+
+    `loss_of_rows` takes the parameters and the indices of some rows, or None for all.
+    The rows that do not fill a last batch sit out, other ones every epoch.
+    """
+    transformation = _transformation(solver)
+    loss_of = partial(loss_of_rows, chosen=None)
+
+    def update(carry, chosen):
+        params, solver_state = carry
+        loss_of_batch = partial(loss_of_rows, chosen=chosen)
+        loss, gradient = jax.value_and_grad(loss_of_batch)(params)
+        updates, solver_state = transformation.update(
+            gradient,
+            solver_state,
+            params,
+            value=loss,
+            grad=gradient,
+            value_fn=loss_of_batch,
+        )
+        return (optax.apply_updates(params, updates), solver_state), None
+
+    def epoch(state):
+        order = jax.random.permutation(jax.random.fold_in(key, state.steps), rows)
+        batches = order[: rows - rows % batch_size].reshape(-1, batch_size)
+        carry = state.params, state.solver_state
+        (params, solver_state), _ = jax.lax.scan(update, carry, batches)
+        loss, gradient = jax.value_and_grad(loss_of)(params)
+        return State(params, loss, gradient, state.steps + 1, solver_state)
+
+    def unfinished(state):
+        return (state.steps < max_steps) & (max_norm(state.gradient) > tol)
+
+    return jax.lax.while_loop(unfinished, epoch, begin(solver, start, loss_of))

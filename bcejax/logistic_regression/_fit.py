@@ -11,7 +11,11 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._sigmoid import sigmoid
-from bcejax.logistic_regression._first_order import descend, max_norm
+from bcejax.logistic_regression._first_order import (
+    descend,
+    descend_in_batches,
+    max_norm,
+)
 from bcejax.logistic_regression._newton import certificate, newton
 from bcejax.logistic_regression._objective import (
     Params,
@@ -63,6 +67,8 @@ def fit(
     solver: str | optax.GradientTransformation = "newton",
     tol: ArrayLike = 1e-6,
     max_steps: ArrayLike = 100,
+    batch_size: int | None = None,
+    key: jax.Array | None = None,
 ) -> Fit:
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + (l2/2) ‖β‖².
 
@@ -82,13 +88,17 @@ def fit(
         optimiser of plain parameters, such as `optax.adam(0.1)`. Make it once: each new
         one compiles anew.
       tol: stop when no component of the gradient exceeds this.
-      max_steps: stop after so many steps.
+      max_steps: stop after so many steps; with `batch_size`, after so many epochs.
+      batch_size: rows a step, in a new order every epoch. For optax optimisers.
+      key: of the randomness of the batches, such as `jax.random.key(0)`.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
       TypeError: if an argument is not real, or `solver` is neither a name nor an optax
         optimiser.
-      ValueError: if a shape does not fit that of `features`, or for an unknown solver.
+      ValueError: if a shape does not fit that of `features`, for an unknown solver, or
+        for a `batch_size` that is not in [1, n], comes without `key`, or for a solver
+        of all rows.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
@@ -96,7 +106,7 @@ def fit(
       True [0.908]
     """
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
-    model = _fit(*data, init, tol, max_steps, fit_intercept, solver)
+    model = _fit(*data, init, tol, max_steps, fit_intercept, solver, batch_size, key)
     _checks.in_range(labels, "labels", 0, 1)
     _checks.in_range(l2, "l2", 0, jnp.inf)
     if sample_weight is not None:
@@ -104,7 +114,7 @@ def fit(
     return model
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "solver"))
+@partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
 def _fit(
     features,
     labels,
@@ -116,11 +126,20 @@ def _fit(
     max_steps,
     fit_intercept,
     solver,
+    batch_size=None,
+    key=None,
 ) -> Fit:
     data = problem(features, labels, l2, sample_weight, offset)
     start = _start(init, data.features, fit_intercept)
 
-    if solver == "newton":
+    if batch_size is not None:
+        rows = _checked_batches(data, solver, batch_size, key)
+        loss_of_rows = partial(_loss_of_rows, data, fit_intercept)
+        state = descend_in_batches(
+            solver, start, loss_of_rows, rows, batch_size, key, tol, max_steps
+        )
+        found = certificate(data, state, fit_intercept)
+    elif solver == "newton":
         found = newton(data, start, fit_intercept, tol, max_steps)
     else:
         state = descend(solver, start, _free(data, fit_intercept), tol, max_steps)
@@ -139,6 +158,29 @@ def _fit(
         found.decrement,
         separated,
     )
+
+
+def _checked_batches(data, solver, batch_size, key) -> int:
+    rows = len(data.features)
+    if isinstance(solver, str):
+        raise ValueError(
+            f'solver "{solver}" takes all rows at once: batch_size is for an optax '
+            "optimiser, such as optax.adam(0.01)."
+        )
+    if not 1 <= batch_size <= rows:
+        raise ValueError(f"batch_size must be 1 to {rows}, the rows, got {batch_size}.")
+    if key is None:
+        raise ValueError("batch_size needs a key, such as jax.random.key(0).")
+    return rows
+
+
+def _loss_of_rows(data, fit_intercept, params, chosen):
+    """The objective, estimated from the chosen rows."""
+    if chosen is not None:
+        every = len(data.features) / len(chosen)
+        data = jax.tree.map(lambda a: a[chosen] if a.ndim else a, data)
+        data = data._replace(share=data.share * every)
+    return _free(data, fit_intercept)(params)
 
 
 def _free(data, fit_intercept):
