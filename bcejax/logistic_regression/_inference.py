@@ -1,6 +1,6 @@
 """How far the coefficients of a fit can be trusted: their covariance.
 
-With wᵢ the weight of a row, W = Σ wᵢ, and H the Hessian of the fitted objective
+With wᵢ the weight of a row, xᵢ its logit, W = Σ wᵢ, and H the Hessian of the objective
 
     W H = Σ wᵢ σ(xᵢ) σ(−xᵢ) zᵢ zᵢᵀ + W l2 I,    zᵢ = (features, 1),
 
@@ -18,24 +18,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._bce import _bce_dx
 from bcejax._sigmoid import _sigmoid_slope
 from bcejax.logistic_regression._fit import Fit, predict_logits
-from bcejax.logistic_regression._objective import Problem, problem
+from bcejax.logistic_regression._objective import (
+    Problem,
+    over_rows,
+    problem,
+)
 
 # HIGHEST because accelerators would otherwise round the factors to fewer bits.
 _dot = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-
-
-def _sum_rows(a: jax.Array, b: jax.Array) -> jax.Array:
-    """aᵀb, a sum over rows, whole on every device if the rows are sharded."""
-    mesh = jax.typeof(b).sharding.mesh
-    whole = None if mesh.empty else NamedSharding(mesh, PartitionSpec())
-    return _dot(a.T, b, out_sharding=whole)
 
 
 def covariance(
@@ -111,7 +107,7 @@ def _covariance(
 
     def information(basis):
         rows = _dot(design.columns, basis)
-        of_rows = _sum_rows(rows, curvature[:, None] * rows)
+        of_rows = over_rows(rows, curvature[:, None] * rows)
         return of_rows + _dot(basis.T, design.penalty[:, None] * basis)
 
     root, lost = _inverse_root(information, design.rounding)
@@ -123,7 +119,7 @@ def _covariance(
         weights = jnp.asarray(fit.weights, slope.dtype)
         pull = _dot(data.l2 / top * weights, design.back[: weights.size])
         scores = _dot((slope / top)[:, None] * design.columns + pull, root)
-        middle = _sum_rows(scores, data.share[:, None] * scores)
+        middle = over_rows(scores, data.share[:, None] * scores)
         known = _dot(_dot(spread, middle), spread.T)
     infinite = _infinite(_dot(design.back, lost), design.back)
     return known / total_weight(sample_weight, data) + infinite
@@ -157,7 +153,7 @@ class _Design(NamedTuple):
 def _design(x: jax.Array, curvature: jax.Array, l2, fit_intercept: bool) -> _Design:
     total, mean, plain = _positive(curvature.sum()), 0, _norm(x, curvature)
     for _ in range(2 * fit_intercept):  # the second is what rounding left of the first
-        step = _constant(_sum_rows(curvature, x) / total)
+        step = _constant(over_rows(curvature, x) / total)
         x, mean = x - step, mean + step
     spread = _norm(x, curvature)
     flat = spread <= 4 * jnp.finfo(x.dtype).eps * plain  # constant, but for rounding
@@ -181,7 +177,7 @@ _constant = jax.lax.stop_gradient
 
 
 def _norm(x: jax.Array, curvature: jax.Array) -> jax.Array:
-    return _constant(jnp.sqrt(_sum_rows(curvature, jnp.square(x))))
+    return _constant(jnp.sqrt(over_rows(curvature, jnp.square(x))))
 
 
 def _positive(x: jax.Array) -> jax.Array:
