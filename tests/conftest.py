@@ -17,3 +17,28 @@ def strict_promotion():
     """JAX refuses to mix dtypes, for one test."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+# Their subject is what is computed, not its last digits.
+QUICKLY_COMPILED = {
+    "test_checks",
+    "test_command",
+    "test_evaluate",
+    "test_inference",
+    "test_logistic_regression",
+    "test_main",
+    "test_newton",
+    "test_transforms",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_quickly(request):
+    """Half the time to compile, for tests that compile much and measure no ulp."""
+    if request.module.__name__ not in QUICKLY_COMPILED:
+        yield
+        return
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
