@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from bcejax._cli import Refused
+
 
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -28,21 +30,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     try:
-        if options.command:
-            from bcejax import _command
-
-            run, refusals = getattr(_command, options.command), _command.Refused
-        else:
-            from bcejax import _demo
-
-            run, refusals = _demo.run, _demo.Unavailable
+        from bcejax._cli import command, demo
     except ModuleNotFoundError as missing:
         _fail(f"{missing.name} is not installed: pip install 'bcejax[demo]'")
     try:
+        run = getattr(command, options.command) if options.command else demo.run
         run(options)
     except BrokenPipeError:
         raise
-    except (refusals, OSError) as reason:
+    except (Refused, OSError) as reason:
         _fail(str(reason))
     except MemoryError:
         _fail("there is not enough memory for so many rows and columns")

@@ -13,8 +13,8 @@ import statsmodels.api as sm
 from pyarrow import csv
 from sklearn import datasets, linear_model, metrics, model_selection, preprocessing
 
-from bcejax import _files, _model_file, _training, _whole
 from bcejax.__main__ import main
+from bcejax._cli import files, model_file, training, whole
 
 
 @pytest.fixture(autouse=True)
@@ -300,7 +300,7 @@ def test_damaged_models_are_refused(fitted, change, message, capsys):
 
 def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
     write(fitted, "model.json")
-    _model_file.save(tmp_path / "again.json", _model_file.load(tmp_path / "model.json"))
+    model_file.save(tmp_path / "again.json", model_file.load(tmp_path / "model.json"))
     assert model_in("again.json") == model_in()
 
 
@@ -408,7 +408,7 @@ def test_columns_that_repeat_each_other_are_warned_of(capsys):
 
 def test_cross_validation_takes_scikit_learns_penalty(capsys, monkeypatch):
     grid = np.logspace(-3, 0, 4)
-    monkeypatch.setattr(_training, "PENALTIES", grid)
+    monkeypatch.setattr(training, "PENALTIES", grid)
     frame = sm.datasets.spector.load_pandas().data
     frame.to_csv("spector.csv", index=False)
     given = ["--label", "GRADE", "--standardize", "--l2", "cv", "--seed", "2"]
@@ -416,7 +416,7 @@ def test_cross_validation_takes_scikit_learns_penalty(capsys, monkeypatch):
 
     z = preprocessing.scale(frame.drop(columns="GRADE").to_numpy())
     y = frame.GRADE.to_numpy()
-    folds = _training.StratifiedKFold(5, shuffle=True, random_state=2)
+    folds = training.StratifiedKFold(5, shuffle=True, random_state=2)
     loss = np.zeros(4)
     for i, l2 in enumerate(grid):
         for train, held in folds.split(z, y):
@@ -454,12 +454,12 @@ def test_many_columns_are_fitted_without_standard_errors(capsys):
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "out.csv"
     path.write_text("before", encoding="utf-8")
-    with pytest.raises(KeyboardInterrupt), _whole.whole(path) as unfinished:
+    with pytest.raises(KeyboardInterrupt), whole.whole(path) as unfinished:
         unfinished.write_text("hal", encoding="utf-8")
         raise KeyboardInterrupt
     assert path.read_text("utf-8") == "before"
     assert os.listdir() == ["out.csv"]
-    _files.write_predictions(path, [0.1], [-2.197224577336219])
+    files.write_predictions(path, [0.1], [-2.197224577336219])
     assert path.read_text("utf-8").splitlines()[1] == "0.1,-2.197224577336219"
     assert os.listdir() == ["out.csv"]
 

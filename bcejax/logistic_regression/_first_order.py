@@ -42,24 +42,22 @@ def begin(solver, params, loss_of) -> State:
 
 def advance(solver, state: State, loss_of) -> State:
     """One step of the search."""
-    updates, solver_state = _transformation(solver).update(
-        state.gradient,
-        state.solver_state,
-        state.params,
-        value=state.loss,
-        grad=state.gradient,
-        value_fn=loss_of,
+    params, solver_state = _update(
+        solver, state.params, state.loss, state.gradient, state.solver_state, loss_of
     )
-    params = optax.apply_updates(state.params, updates)
-    if solver in (
-        "lbfgs",
-        WHITENED,
-    ):  # whose line search ended here and has computed both
+    if solver in ("lbfgs", WHITENED):  # whose line search ended here and has both
         value_and_grad = optax.value_and_grad_from_state(loss_of)
         loss, gradient = value_and_grad(params, state=solver_state)
     else:
         loss, gradient = jax.value_and_grad(loss_of)(params)
     return State(params, loss, gradient, state.steps + 1, solver_state)
+
+
+def _update(solver, params, loss, gradient, solver_state, loss_of):
+    updates, solver_state = _transformation(solver).update(
+        gradient, solver_state, params, value=loss, grad=gradient, value_fn=loss_of
+    )
+    return optax.apply_updates(params, updates), solver_state
 
 
 def max_norm(gradient) -> jax.Array:
@@ -69,16 +67,16 @@ def max_norm(gradient) -> jax.Array:
 
 def descend(solver, start, loss_of, tol, max_steps, norm=max_norm) -> State:
     """Steps until `norm` of the gradient is within `tol`."""
+    step = partial(advance, solver, loss_of=loss_of)
+    return _repeat(step, begin(solver, start, loss_of), tol, max_steps, norm)
 
+
+def _repeat(step, state: State, tol, max_steps, norm) -> State:
     def unfinished(state):
         # False for NaN too: a search that left the numbers does not come back.
         return (state.steps < max_steps) & (norm(state.gradient) > tol)
 
-    return jax.lax.while_loop(
-        unfinished,
-        lambda state: advance(solver, state, loss_of),
-        begin(solver, start, loss_of),
-    )
+    return jax.lax.while_loop(unfinished, step, state)
 
 
 def descend_in_batches(
@@ -89,22 +87,13 @@ def descend_in_batches(
     `loss_of_rows` takes the parameters and the indices of some rows, or None for all.
     The rows that do not fill a last batch sit out, other ones every epoch.
     """
-    transformation = _transformation(solver)
     loss_of = partial(loss_of_rows, chosen=None)
 
     def update(carry, chosen):
         params, solver_state = carry
         loss_of_batch = partial(loss_of_rows, chosen=chosen)
-        loss, gradient = jax.value_and_grad(loss_of_batch)(params)
-        updates, solver_state = transformation.update(
-            gradient,
-            solver_state,
-            params,
-            value=loss,
-            grad=gradient,
-            value_fn=loss_of_batch,
-        )
-        return (optax.apply_updates(params, updates), solver_state), None
+        there = jax.value_and_grad(loss_of_batch)(params)
+        return _update(solver, params, *there, solver_state, loss_of_batch), None
 
     def epoch(state):
         order = jax.random.permutation(jax.random.fold_in(key, state.steps), rows)
@@ -114,7 +103,4 @@ def descend_in_batches(
         loss, gradient = jax.value_and_grad(loss_of)(params)
         return State(params, loss, gradient, state.steps + 1, solver_state)
 
-    def unfinished(state):
-        return (state.steps < max_steps) & (max_norm(state.gradient) > tol)
-
-    return jax.lax.while_loop(unfinished, epoch, begin(solver, start, loss_of))
+    return _repeat(epoch, begin(solver, start, loss_of), tol, max_steps, max_norm)

@@ -19,6 +19,7 @@ from bcejax.logistic_regression._first_order import (
 from bcejax.logistic_regression._newton import certificate, newton
 from bcejax.logistic_regression._objective import (
     Params,
+    check_ranges,
     linear,
     objective,
     problem,
@@ -107,10 +108,7 @@ def fit(
     """
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
     model = _fit(*data, init, tol, max_steps, fit_intercept, solver, batch_size, key)
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(l2, "l2", 0, jnp.inf)
-    if sample_weight is not None:
-        _checks.in_range(sample_weight, "sample_weight", 0, jnp.inf)
+    check_ranges(labels, l2, sample_weight)
     return model
 
 

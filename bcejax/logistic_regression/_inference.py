@@ -26,6 +26,7 @@ from bcejax._sigmoid import _sigmoid_slope
 from bcejax.logistic_regression._fit import Fit, predict_logits
 from bcejax.logistic_regression._objective import (
     Problem,
+    check_ranges,
     over_rows,
     problem,
 )
@@ -86,10 +87,7 @@ def covariance(
         raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
     result = _covariance(fit, *data, fit_intercept, kind)
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(l2, "l2", 0, jnp.inf)
-    if sample_weight is not None:
-        _checks.in_range(sample_weight, "sample_weight", 0, jnp.inf)
+    check_ranges(labels, l2, sample_weight)
     return result
 
 

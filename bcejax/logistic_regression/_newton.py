@@ -280,14 +280,14 @@ def _approach(data, sample, coordinates, point, tol, max_steps):
     else:
         factor = jnp.sqrt(_diagonal(sample, coordinates, point))
 
+    whole = factor.ndim == 2
+
     def unwhiten(u):
-        whole = factor.ndim == 2
         return solve_triangular(factor, u, trans=1, lower=True) if whole else u / factor
 
-    def slope(gradient):
-        whole = factor.ndim == 2
+    def norm(gradient):
         gradient = factor @ gradient if whole else factor * gradient
-        return coordinates.slope(gradient)
+        return max_norm(coordinates.slope(gradient))
 
     def loss_of(u):
         return objective(coordinates.params(point + unwhiten(u)), data)
@@ -298,7 +298,7 @@ def _approach(data, sample, coordinates, point, tol, max_steps):
         loss_of,
         tol,
         jnp.minimum(max_steps, 50),
-        norm=lambda gradient: max_norm(slope(gradient)),
+        norm,
     )
     return point + unwhiten(state.params), state.steps
 

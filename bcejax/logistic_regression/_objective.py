@@ -53,6 +53,14 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     return Problem(features, labels, weight / weight.sum(), offset, l2)
 
 
+def check_ranges(labels, l2, sample_weight) -> None:
+    """To be called beside the compiled function: see `_checks.in_range`."""
+    _checks.in_range(labels, "labels", 0, 1)
+    _checks.in_range(l2, "l2", 0, jnp.inf)
+    if sample_weight is not None:
+        _checks.in_range(sample_weight, "sample_weight", 0, jnp.inf)
+
+
 def table(features) -> jax.Array:
     """Features as a matrix of float32 or float64."""
     features = _checks.real(features, "features")

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bcejax._files import Refused, listed
+from bcejax._cli import Refused
+from bcejax._cli.files import listed
 
 MOST_LEVELS = 2000  # of a category; beyond, it rather identifies the rows
 

@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import pyarrow
 
-from bcejax._columns import Feature, Label
-from bcejax._files import Refused, listed, one_line
-from bcejax._whole import whole
+from bcejax._cli import Refused
+from bcejax._cli.columns import Feature, Label
+from bcejax._cli.files import listed, one_line
+from bcejax._cli.whole import whole
 
 FORMAT, VERSION = "bcejax logistic regression", 1
 

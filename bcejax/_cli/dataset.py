@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
-from bcejax import _columns, _files
-from bcejax._columns import Feature, Label
-from bcejax._files import Refused, listed
-from bcejax._training import Data
+from bcejax._cli import Refused, columns, files
+from bcejax._cli.columns import Feature, Label
+from bcejax._cli.files import listed
+from bcejax._cli.training import Data
 
 
 class Table(NamedTuple):
@@ -26,29 +26,29 @@ class Table(NamedTuple):
 
 
 def load(options) -> Table:
-    table = _files.read(options.file, options.one_hot)
+    table = files.read(options.file, options.one_hot)
     plain = _plain_columns(table, options)
-    label = _columns.label(table[options.label], options.label, options.positive)
-    labels = _columns.classes(table[options.label], label)
+    label = columns.label(table[options.label], options.label, options.positive)
+    labels = columns.classes(table[options.label], label)
     weight, offset = _weight(table, options, labels), np.zeros(labels.size)
     if options.offset is not None:
-        offset = _columns.vector(table, "--offset", options.offset)
+        offset = columns.vector(table, "--offset", options.offset)
     train, test = _split(labels, options)
 
     levels = {
-        name: _columns.levels(table.select([name]).take(train), name)
+        name: columns.levels(table.select([name]).take(train), name)
         for name in options.one_hot
     }
     features = [Feature(name) for name in plain]
     for name, found in levels.items():
-        _columns.check_levels(table, name, found)
+        columns.check_levels(table, name, found)
         features += [Feature(name, level) for level in found[1:]]
     _check_features(features)
-    values = _columns.matrix(table, features)
+    values = columns.matrix(table, features)
     filled, imputed = int(np.isnan(values).sum()), {}
     if options.impute:
-        imputed = _columns.training_means(values[train], features, weight[train])
-    _columns.fill(values, features, imputed)
+        imputed = columns.training_means(values[train], features, weight[train])
+    columns.fill(values, features, imputed)
     data = Data(values, labels, weight, offset)
     parts = data.rows(train), None if test is None else data.rows(test)
     _check_weights(parts)
@@ -64,7 +64,7 @@ def _plain_columns(table: pa.Table, options) -> list[str]:
     roles += [("--one-hot", name) for name in dict.fromkeys(options.one_hot)]
     taken = {}
     for option, name in roles:
-        _files.require(table, [name], f"{option}: {options.file}")
+        files.require(table, [name], f"{option}: {options.file}")
         if name in taken:
             raise Refused(f"column {name!r} cannot be both {taken[name]} and {option}")
         taken[name] = option
@@ -74,7 +74,7 @@ def _plain_columns(table: pa.Table, options) -> list[str]:
 def _weight(table: pa.Table, options, labels: np.ndarray) -> np.ndarray:
     if options.weight is None:
         return np.ones(labels.size)
-    weight = _columns.vector(table, "--weight", options.weight)
+    weight = columns.vector(table, "--weight", options.weight)
     if weight.min() < 0:
         raise Refused(
             f"--weight {options.weight} must be 0 or more, got {weight.min():g}"
@@ -101,7 +101,7 @@ def _split(labels: np.ndarray, options):
             random_state=options.seed,
         )
     except ValueError as error:
-        reason = _files.one_line(error)
+        reason = files.one_line(error)
         raise Refused(f"--test-fraction {options.test_fraction}: {reason}") from None
     return np.sort(train), np.sort(test)
 

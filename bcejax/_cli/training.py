@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from bcejax import bce_with_logits, logistic_regression
-from bcejax._files import Refused
+from bcejax._cli import Refused
 from bcejax.logistic_regression import _summary
 
 FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)

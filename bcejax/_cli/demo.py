@@ -13,16 +13,13 @@ import tqdm
 from sklearn import datasets, linear_model, metrics, model_selection, preprocessing
 
 import bcejax
-from bcejax import _picture, logistic_regression
+from bcejax import logistic_regression
+from bcejax._cli import Refused, picture
 from bcejax.logistic_regression import _first_order, _objective
 from bcejax.logistic_regression._objective import objective
 
 TOLERANCE = 1e-6  # of the largest component of the gradient, where training stops
 COMPARABLE = 2 * 10**7  # numbers in the training data; beyond, scikit-learn takes long
-
-
-class Unavailable(Exception):
-    """What was asked for cannot be had; the message says why, in one line."""
 
 
 class Data(NamedTuple):
@@ -40,7 +37,7 @@ class Run(NamedTuple):
 
 
 def run(options) -> None:
-    _picture.check_path(options.plot)
+    picture.check_path(options.plot)
     jax.config.update("jax_enable_x64", options.float64)
     with jax.default_device(_device(options.device)):
         data = _synthetic(options) if options.synthetic else _breast_cancer(options)
@@ -48,13 +45,13 @@ def run(options) -> None:
         problem = _objective.problem(*data.train, options.l2, None, None)
         trained = _train(_solver(options), problem, options.steps)
         if not np.isfinite(trained.losses[-1]):
-            raise Unavailable("training diverged: lower --learning-rate")
+            raise Refused("training diverged: lower --learning-rate")
         fit = logistic_regression.Fit(*trained.state.params, *[None] * 6)
         best = _optimum(problem)
         _report(options, data, trained, fit, best)
         if options.synthetic:
             _report_throughput(trained.state.params, problem)
-        _picture.draw(
+        picture.draw(
             options.plot, trained.losses, best and best.loss, *_held_out(fit, data)
         )
         print(f"picture      {options.plot}")
@@ -64,7 +61,7 @@ def _device(name: str | None) -> jax.Device:
     try:
         return jax.devices(name)[0]
     except RuntimeError:
-        raise Unavailable(
+        raise Refused(
             f"--device {name}: JAX finds none here, only {jax.default_backend()}"
         ) from None
 

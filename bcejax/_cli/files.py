@@ -10,17 +10,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from bcejax._whole import whole
+from bcejax._cli import Refused
+from bcejax._cli.whole import whole
 
 # A type is inferred from the first block, so that block is the whole file: else 1.5
 # after many rows of integers would be an error. Arrow's sizes end below 2³¹ bytes.
 LARGEST_BLOCK = 2**31 - 1
 WIDE = 10_000  # columns, past which Arrow's threads hinder one another
 NAMED = 5  # how many names a message lists
-
-
-class Refused(Exception):
-    """The input cannot be used; the message says why, in one line."""
 
 
 def read(path: Path, as_text: Iterable[str] = ()) -> pa.Table:

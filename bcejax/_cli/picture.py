@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import calibration_curve
 
 from bcejax import bce_with_logits
-from bcejax._whole import whole
+from bcejax._cli.whole import whole
 
 # Of Okabe and Ito's palette, told apart by colour-blind readers too.
 OURS, THEIRS, OTHER = "#0072B2", "#D55E00", "#999999"

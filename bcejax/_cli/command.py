@@ -10,20 +10,20 @@ import numpy as np
 import tqdm
 
 import bcejax
-from bcejax import (
-    _columns,
-    _dataset,
-    _files,
-    _model_file,
-    _picture,
-    _report,
-    _training,
-    logistic_regression,
+from bcejax import logistic_regression
+from bcejax._cli import (
+    Refused,
+    columns,
+    dataset,
+    files,
+    model_file,
+    picture,
+    report,
+    training,
 )
-from bcejax._dataset import Table
-from bcejax._files import Refused
-from bcejax._model_file import Model
-from bcejax._training import Scaling
+from bcejax._cli.dataset import Table
+from bcejax._cli.model_file import Model
+from bcejax._cli.training import Scaling
 
 
 class Fitted(NamedTuple):
@@ -40,14 +40,14 @@ def fit(options) -> None:
     with jax.enable_x64(True):
         with _stages(4) as stage:
             stage("reading")
-            table = _dataset.load(options)
-            table, warnings = _dataset.without_constants(table)
+            table = dataset.load(options)
+            table, warnings = dataset.without_constants(table)
             stage("fitting")
             fitted = _fit(options, table, stage)
             stage("writing")
             model = _model(options, table, fitted)
             if options.out:
-                _model_file.save(options.out, model)
+                model_file.save(options.out, model)
             if options.plot:
                 _draw(options, table, fitted, model)
             warnings += _doubts(table, fitted)
@@ -57,17 +57,17 @@ def fit(options) -> None:
 
 
 def predict(options) -> None:
-    _files.check_output("--out", options.out, options.model, options.file)
+    files.check_output("--out", options.out, options.model, options.file)
     with jax.enable_x64(True), _stages(3) as stage:
         stage("reading")
-        model = _model_file.load(options.model)
-        table = _files.read(options.file, model.levels)
+        model = model_file.load(options.model)
+        table = files.read(options.file, model.levels)
         stage("predicting")
         logits = _logits(model, _inputs(model, table, options.file))
         if model.offset is not None:
-            logits = logits + _columns.vector(table, "offset", model.offset)
+            logits = logits + columns.vector(table, "offset", model.offset)
         stage("writing")
-        _files.write_predictions(options.out, bcejax.sigmoid(logits), logits)
+        files.write_predictions(options.out, bcejax.sigmoid(logits), logits)
     print(
         f"predictions  {options.out}, {len(logits)} rows, of {model.label.name!r} = "
         f"{model.label.positive!r}"
@@ -89,32 +89,32 @@ def _stages(count: int) -> Iterator[Callable[[str], None]]:
 def _check_outputs(options) -> None:
     for option, path in (("--out", options.out), ("--plot", options.plot)):
         if path:
-            _files.check_output(option, path, options.file)
+            files.check_output(option, path, options.file)
     if options.plot:
-        _picture.check_path(options.plot)
+        picture.check_path(options.plot)
 
 
 def _fit(options, table: Table, stage) -> Fitted:
     data, loss_out_of_fold = table.train, None
     chosen = options.l2 == "cv"
-    by = _training.scaling(data, divide=options.standardize or options.l2 == 0)
-    scaled = _training.scaled(data, by)
+    by = training.scaling(data, divide=options.standardize or options.l2 == 0)
+    scaled = training.scaled(data, by)
     l2 = options.l2
     if chosen:
-        l2, loss_out_of_fold = _training.choose_l2(scaled, options.seed)
-    found = _training.fit(scaled, l2)
+        l2, loss_out_of_fold = training.choose_l2(scaled, options.seed)
+    found = training.fit(scaled, l2)
     if not np.isfinite(found.weights).all():
         raise Refused("the fit left the numbers: a penalty, --l2, may keep it in them")
     stage("standard errors")
     names = [feature.name for feature in table.features]
     summary = None
-    if len(names) <= _training.MOST_COLUMNS:
-        summary = _training.summarise(found, data, by, l2, names)
+    if len(names) <= training.MOST_COLUMNS:
+        summary = training.summarise(found, data, by, l2, names)
     return Fitted(by, found, l2, loss_out_of_fold, summary)
 
 
 def _model(options, table: Table, fitted: Fitted) -> Model:
-    raw = _training.unscaled(fitted.fit, fitted.scaling)
+    raw = training.unscaled(fitted.fit, fitted.scaling)
     errors = None
     if fitted.summary:
         errors = np.array([c.standard_error for c in fitted.summary.coefficients])
@@ -144,11 +144,11 @@ def _inputs(model: Model, table, path) -> np.ndarray:
     needed = dict.fromkeys(feature.column for feature in model.features)
     if model.offset is not None:
         needed[model.offset] = None
-    _files.require(table, [*needed, *model.levels], str(path))
+    files.require(table, [*needed, *model.levels], str(path))
     for name, known in model.levels.items():
-        _columns.check_levels(table, name, known)
-    values = _columns.matrix(table, model.features)
-    _columns.fill(values, model.features, model.imputed)
+        columns.check_levels(table, name, known)
+    values = columns.matrix(table, model.features)
+    columns.fill(values, model.features, model.imputed)
     return values
 
 
@@ -156,7 +156,7 @@ def _draw(options, table: Table, fitted: Fitted, model: Model) -> None:
     data, part = (table.test, "test") if table.test else (table.train, "training")
     probs = bcejax.sigmoid(_logits(model, data.features) + data.offset)
     names = [feature.name for feature in model.features]
-    _picture.draw_model(
+    picture.draw_model(
         options.plot,
         (np.asarray(probs), data.labels, part),
         (names, model.coefficients, model.errors, model.scales),
@@ -165,18 +165,18 @@ def _draw(options, table: Table, fitted: Fitted, model: Model) -> None:
 
 def _doubts(table: Table, fitted: Fitted) -> list[str]:
     by, summary = fitted.scaling, fitted.summary
-    vague = _training.vague(summary, by, table.train.weight) if summary else []
-    return _report.doubts(fitted.fit, summary, vague)
+    vague = training.vague(summary, by, table.train.weight) if summary else []
+    return report.doubts(fitted.fit, summary, vague)
 
 
 def _print(options, table: Table, fitted: Fitted, model: Model) -> None:
-    print(_report.data(table, options.file))
+    print(report.data(table, options.file))
     if fitted.l2:
-        print(_report.penalty(fitted.l2, fitted.loss_out_of_fold, options.standardize))
-    print(f"\n{_report.coefficients(fitted.summary, model)}\n")
+        print(report.penalty(fitted.l2, fitted.loss_out_of_fold, options.standardize))
+    print(f"\n{report.coefficients(fitted.summary, model)}\n")
     if table.test:
         logits = _logits(model, table.test.features) + table.test.offset
-        print(_report.scores(logits, table.test))
+        print(report.scores(logits, table.test))
     for name, path in (("model", options.out), ("picture", options.plot)):
         if path:
             print(f"{name:13}{path}")

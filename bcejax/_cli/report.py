@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from bcejax import _training, logistic_regression
-from bcejax._dataset import Table
-from bcejax._files import listed
-from bcejax._model_file import Model
+from bcejax import logistic_regression
+from bcejax._cli import training
+from bcejax._cli.dataset import Table
+from bcejax._cli.files import listed
+from bcejax._cli.model_file import Model
 
 SHOWN = 40  # coefficients; of more, those that stand out most
 
@@ -36,11 +37,11 @@ def penalty(l2: float, loss_out_of_fold: float | None, standardized: bool) -> st
     text = f"penalty      l2 = {l2:.4g}" + " on standardised columns" * standardized
     if loss_out_of_fold is None:
         return text
-    grid = _training.PENALTIES
+    grid = training.PENALTIES
     edge = " (the end of the grid)" if l2 in (grid[0], grid[-1]) else ""
     return (
         f"{text}{edge}\n             of {grid.size} from {grid[0]:g} to {grid[-1]:g}: "
-        f"least log loss out of {_training.FOLDS} folds, {loss_out_of_fold:.4f} nats"
+        f"least log loss out of {training.FOLDS} folds, {loss_out_of_fold:.4f} nats"
     )
 
 
@@ -62,7 +63,7 @@ def coefficients(summary: logistic_regression.Summary | None, model: Model) -> s
     return "\n".join(lines)
 
 
-def scores(logits: np.ndarray, part: _training.Data) -> str:
+def scores(logits: np.ndarray, part: training.Data) -> str:
     labels, weights = part.labels, part.weight
     measures = {
         "log loss": logistic_regression.log_loss(logits, labels, weights=weights),
@@ -93,7 +94,7 @@ def doubts(
         ]
     if summary is None:
         return [
-            f"no standard errors for more than {_training.MOST_COLUMNS} columns: "
+            f"no standard errors for more than {training.MOST_COLUMNS} columns: "
             "their matrix would take too long"
         ]
     if vague:
