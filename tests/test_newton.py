@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from bcejax.logistic_regression import _newton, _objective, fit
+from bcejax.logistic_regression import _curvature, _newton, _objective, fit
 
 
 def loss_of(model, x, y, l2=0.0, offset=0.0, weight=1.0):
@@ -161,24 +161,58 @@ def in_blocks(monkeypatch):
     jax.clear_caches()
 
 
+@pytest.fixture
+def sampled(in_blocks, monkeypatch):
+    """All data are large: `fit` goes by way of a sample."""
+    monkeypatch.setattr(_newton, "SMALL", 0)
+
+
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("correlated", [False, True])
 def test_a_sample_and_lbfgs_find_the_same_optimum(
-    x64, in_blocks, monkeypatch, correlated
+    x64, sampled, monkeypatch, correlated, wide
 ):
+    if wide:
+        monkeypatch.setattr(_newton, "MOST_COLUMNS", 5)
+        monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
     x, y = made(4001, 7, correlated=correlated)
-    direct = fit(x, y, l2=0.01, tol=1e-10)
-    monkeypatch.setattr(_newton, "SMALL", 0)
-    jax.clear_caches()
     model = fit(x, y, l2=0.01, tol=1e-10)
-    assert model.converged and 0 < model.steps < 20
-    np.testing.assert_allclose(model.weights, direct.weights, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(model.bias, direct.bias, rtol=1e-6, atol=1e-9)
+    assert model.converged and 0 < model.steps < (50 if wide else 20)
+    assert_optimal(model, x, y)
+
+
+def test_a_sample_knows_correlated_columns(sampled):
+    # L-BFGS alone takes 180 steps here, in coordinates without correlations 52.
+    x, y = made(4001, 30, correlated=True)
+    model = fit(np.float32(x), y, l2=1e-3)
+    assert model.converged and model.steps < 20
+
+
+def test_what_a_sample_does_not_hold_counts_all_the_same(x64, sampled):
+    x, y = made(4001, 4)
+    x[:, 1] = 0
+    x[:9, 1], y[:9] = 1, [1, 1, 0, 1, 1, 0, 1, 1, 1]
+    weight = np.where(np.arange(4001) % 20 == 3, 5.0, 0)
+    weight[:9] = 1e-3
+    for sample_weight in (None, weight):
+        model = fit(x, y, l2=0.01, sample_weight=sample_weight, tol=1e-10)
+        assert model.converged
+        assert_optimal(model, x, y, sample_weight)
+
+
+def assert_optimal(model, x, y, weight=None):
+    """The gradient by the textbook is 0, at l2 = 0.01."""
+    logits = x @ np.asarray(model.weights) + float(model.bias)
+    residuals = 1 / (1 + np.exp(-logits)) - y
+    slope = np.average(residuals[:, None] * x, axis=0, weights=weight)
+    np.testing.assert_allclose(slope + 0.01 * model.weights, 0, atol=2e-10)
+    np.testing.assert_allclose(np.average(residuals, weights=weight), 0, atol=2e-10)
 
 
 def test_conjugate_gradients_find_the_same_optimum(x64, in_blocks, monkeypatch):
     x, y = made(500, 12, correlated=True)
     direct = fit(x, y, l2=0.01, tol=1e-10)
-    monkeypatch.setattr(_newton, "MOST_COLUMNS", 5)
+    monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
     jax.clear_caches()
     coordinates = fit(x, y, l2=0.01, tol=1e-10)
     assert coordinates.converged

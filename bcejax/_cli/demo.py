@@ -176,7 +176,8 @@ def _optimum(problem: _objective.Problem) -> Optimum | None:
             max_iter=1000,
         ).fit(x, y)
     weights, bias = model.coef_[0], model.intercept_[0]
-    if _objective.separates((jnp.asarray(weights), jnp.asarray(bias)), problem):
+    found = jnp.asarray(weights), jnp.asarray(bias)
+    if _objective.separated(found, jax.tree.map(jnp.zeros_like, found), problem):
         print("no optimum   the data are separable: the weights grow until stopped")
         return None
     signed = np.where(y == 1, -1, 1) * (x @ weights + bias)

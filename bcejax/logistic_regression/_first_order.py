@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-WHITENED = "lbfgs in whitened coordinates"
-
 
 class State(NamedTuple):
     """Where a search stands."""
@@ -24,8 +22,6 @@ def _transformation(solver: str | optax.GradientTransformation):
     """An optax optimiser that accepts what a line search needs."""
     if solver == "lbfgs":
         return optax.lbfgs(memory_size=20)
-    if solver == WHITENED:  # of curvature 1 in all directions: its first step is right
-        return optax.lbfgs(memory_size=20, scale_init_precond=False)
     if not isinstance(solver, optax.GradientTransformation):
         kind = f'"{solver}"' if isinstance(solver, str) else f"a {type(solver)}"
         raise (ValueError if isinstance(solver, str) else TypeError)(
@@ -45,7 +41,7 @@ def advance(solver, state: State, loss_of) -> State:
     params, solver_state = _update(
         solver, state.params, state.loss, state.gradient, state.solver_state, loss_of
     )
-    if solver in ("lbfgs", WHITENED):  # whose line search ended here and has both
+    if solver == "lbfgs":  # whose line search ended here and has both
         value_and_grad = optax.value_and_grad_from_state(loss_of)
         loss, gradient = value_and_grad(params, state=solver_state)
     else:

@@ -23,8 +23,7 @@ from bcejax.logistic_regression._objective import (
     linear,
     objective,
     problem,
-    separates,
-    separates_along,
+    separated,
     table,
 )
 
@@ -143,7 +142,7 @@ def _fit(
         state = descend(solver, start, _free(data, fit_intercept), tol, max_steps)
         found = certificate(data, state, fit_intercept)
     norm = max_norm(found.gradient)
-    separated = separates(found.params, data) | separates_along(found.step, data)
+    apart = separated(found.params, found.step, data)
     # What the decrement has left to gain, and the loss as the dtype rounds it.
     rounding = 4 * jnp.finfo(found.loss.dtype).eps * found.loss
     settled = (norm <= tol) | (found.decrement**2 / 2 <= rounding)
@@ -152,9 +151,9 @@ def _fit(
         found.loss,
         norm,
         found.steps,
-        settled & ~separated,
+        settled & ~apart,
         found.decrement,
-        separated,
+        apart,
     )
 
 

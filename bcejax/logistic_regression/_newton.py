@@ -1,11 +1,6 @@
-"""Newton's method, in coordinates in which all columns are alike.
+"""Newton's method, in the coordinates of `_curvature`.
 
-Columns are centred and scaled in the coordinates, never in memory:
-
-    x·β + b = z·γ + c    with z = (x − mean)/scale,    β = γ/scale,    b = c − mean·β.
-
-A step solves H p = −g, H = Σ share h z zᵀ, by Cholesky, or where H would be too large
-to store by conjugate gradients, and is halved until the objective falls.
+A step solves H p = −g, and is halved until the objective falls.
 
 H of many rows is the cost. There a sample of the rows is fitted first, which takes next
 to no time, and its H turns the coordinates into ones in which the curvature is about 1
@@ -18,54 +13,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve, solve_triangular
-from jax.scipy.sparse.linalg import cg
+from jax.scipy.linalg import solve_triangular
 
-from bcejax._sigmoid import _sigmoid_slope
-from bcejax.logistic_regression._first_order import WHITENED, descend, max_norm
-from bcejax.logistic_regression._objective import (
-    Params,
-    Problem,
-    linear,
-    objective,
-    over_blocks,
-    over_rows,
-)
+from bcejax.logistic_regression import _curvature
+from bcejax.logistic_regression._curvature import MOST_COLUMNS, Coordinates
+from bcejax.logistic_regression._first_order import descend, max_norm
+from bcejax.logistic_regression._objective import Params, Problem, objective
 
-MOST_COLUMNS = 2000  # for which H is stored
 LONGEST = 20  # step of a coefficient of a column of scale 1
 SMALL = 2**28  # products for H that are not worth a sample
 
 
-class Coordinates(NamedTuple):
-    mean: jax.Array  # (d,), 0 without an intercept
-    unit: jax.Array  # (d,), 1/scale, and 0 for a constant column: its coefficient is 0
-    intercept: jax.Array  # (), 1 or 0
-
-    def params(self, point: jax.Array) -> Params:
-        weights = point[:-1] * self.unit
-        return weights, self.intercept * (point[-1] - self.mean @ weights)
-
-    def point(self, params: Params) -> jax.Array:
-        weights, bias = params
-        center = self.intercept * (bias + self.mean @ weights)
-        return jnp.append(self._scaled(weights), center)
-
-    def slope(self, gradient: jax.Array) -> Params:
-        """The gradient in the parameters."""
-        bias = self.intercept * gradient[-1]
-        return self._scaled(gradient[:-1]) + self.mean * bias, bias
-
-    def rows(self, features: jax.Array) -> jax.Array:
-        z = (features - self.mean) * self.unit
-        return jnp.append(z, jnp.full_like(z[:, :1], self.intercept), 1)
-
-    def _scaled(self, x: jax.Array) -> jax.Array:
-        return jnp.where(self.unit > 0, x / self.unit, 0)
-
-
 class State(NamedTuple):
-    point: jax.Array
+    point: jax.Array  # in the coordinates
     loss: jax.Array
     gradient: jax.Array  # in the coordinates
     steps: jax.Array
@@ -83,86 +43,55 @@ class Result(NamedTuple):
 
 def newton(data: Problem, start: Params, fit_intercept: bool, tol, max_steps) -> Result:
     """Minimise the objective; the H of the result is that of a sample of large data."""
-    n, d = data.features.shape
-    rows = _sample_size(n, d)
-    sample = _sample(data, rows)
-    coordinates = _coordinates(sample, fit_intercept)
-    point = coordinates.point(start)
-    steps = jnp.int32(0)
-    if n * d * d > SMALL:
-        point, steps = _approach(data, sample, coordinates, point, tol, max_steps)
-    state = _search(data, coordinates, point, tol, max_steps, steps)
-    return _result(sample, coordinates, state)
+    sample, at = _view(data, fit_intercept)
+    point = at.point(start)
+    if sample is data:
+        loss, gradient = _value_and_grad(data, at)(point)
+        state = _state(point, loss, gradient, jnp.int32(0))
+    else:
+        state = _approach(data, sample, at, point, tol, max_steps)
+    return _result(sample, at, _search(data, at, state, tol, max_steps))
 
 
 def certificate(data: Problem, found, fit_intercept: bool) -> Result:
     """Where a first-order search ended, as Newton sees it."""
-    sample = _sample(data, _sample_size(*data.features.shape))
-    coordinates = _coordinates(sample, fit_intercept)
-    point = coordinates.point(found.params)
-    _, pull = jax.vjp(coordinates.params, point)
+    sample, at = _view(data, fit_intercept)
+    point = at.point(found.params)
+    _, pull = jax.vjp(at.params, point)
     (gradient,) = pull(found.gradient)
-    state = State(point, found.loss, gradient, found.steps, None)
-    result = _result(sample, coordinates, state)
+    result = _result(sample, at, _state(point, found.loss, gradient, found.steps))
     return result._replace(params=found.params, gradient=found.gradient)
 
 
-def _result(sample: Problem, coordinates: Coordinates, state: State) -> Result:
-    step = _direction(sample, coordinates, state)
+def _result(sample: Problem, at: Coordinates, state: State) -> Result:
+    step = _curvature.direction(sample, at, state.point, state.gradient)
     decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
-    params = coordinates.params(state.point)
-    slope = coordinates.slope(state.gradient)
-    step = coordinates.params(step)
+    slope = at.slope(state.gradient)
+    params, step = at.params(state.point), at.params(step)
     return Result(params, state.loss, slope, state.steps, decrement, step)
 
 
-def _sample_size(n: int, d: int) -> int:
-    # If that is enough, no more than cost as much for H as all rows for two gradients.
-    if n * d * d <= SMALL and d <= MOST_COLUMNS:
-        return n
-    return min(n, max(4 * d, min(50 * d, 2 * n // d)))
+def _state(point, loss, gradient, steps) -> State:
+    return State(point, loss, gradient, steps, jnp.zeros_like(loss, bool))
 
 
-def _sample(data: Problem, rows: int) -> Problem:
-    every = len(data.features) // rows
-    if every == 1:
-        return data
-    part = jax.tree.map(lambda a: a[::every] if a.ndim else a, data)
-    return part._replace(share=part.share / part.share.sum())
+def _value_and_grad(data: Problem, at: Coordinates):
+    return jax.value_and_grad(lambda point: objective(at.params(point), data))
 
 
-def _coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
-    def moment(power):
-        return over_blocks(
-            lambda b: over_rows(b.share, (b.features - center) ** power), data
-        )
-
-    center = jnp.zeros(data.features.shape[1], data.features.dtype)
-    if fit_intercept:
-        center = moment(1)
-    scale = jnp.sqrt(moment(2))
-    rounding = 32 * jnp.finfo(scale.dtype).eps * jnp.abs(center)
-    unit = jnp.where(scale > rounding, 1 / scale, 0)
-    return Coordinates(center, unit, jnp.asarray(fit_intercept, scale.dtype))
-
-
-def _value_and_grad(data: Problem, coordinates: Coordinates):
-    return jax.value_and_grad(lambda point: objective(coordinates.params(point), data))
-
-
-def _search(data, coordinates, point, tol, max_steps, steps) -> State:
-    value_and_grad = _value_and_grad(data, coordinates)
-    rounding = 4 * jnp.finfo(point.dtype).eps
+def _search(data: Problem, at: Coordinates, state: State, tol, max_steps) -> State:
+    value_and_grad = _value_and_grad(data, at)
+    rounding = 4 * jnp.finfo(state.point.dtype).eps
 
     def norm(state):
-        return max_norm(coordinates.slope(state.gradient))
+        return max_norm(at.slope(state.gradient))
 
     def unfinished(state):
         # False for NaN too.
         return ~state.stalled & (state.steps < max_steps) & (norm(state) > tol)
 
     def advance(state):
-        step = _direction(data, coordinates, state)
+        step = _curvature.direction(data, at, state.point, state.gradient)
         noise = rounding * jnp.abs(state.loss)
 
         def halve(trial):
@@ -187,122 +116,90 @@ def _search(data, coordinates, point, tol, max_steps, steps) -> State:
         take = falls & (better | (norm(moved) < norm(state)))
         return jax.tree.map(partial(jnp.where, take), moved, kept)
 
-    loss, gradient = value_and_grad(point)
-    start = State(point, loss, gradient, steps, jnp.zeros_like(loss, bool))
-    return jax.lax.while_loop(unfinished, advance, start)
-
-
-# H
-
-
-def _row_curvature(data: Problem, params: Params) -> jax.Array:
-    logits = linear(params, data.features) + data.offset
-    return data.share * _sigmoid_slope(logits)
-
-
-def _penalty(data: Problem, coordinates: Coordinates) -> jax.Array:
-    return jnp.append(data.l2 * coordinates.unit**2, 0)
-
-
-def _diagonal(data: Problem, coordinates: Coordinates, point: jax.Array) -> jax.Array:
-    params = coordinates.params(point)
-
-    def of_block(block):
-        z = coordinates.rows(block.features)
-        return over_rows(_row_curvature(block, params), z**2)
-
-    diagonal = over_blocks(of_block, data) + _penalty(data, coordinates)
-    return jnp.where(diagonal > 0, diagonal, 1)
-
-
-def _factor(data, coordinates, point, shrink=False) -> jax.Array:
-    """Cholesky's factor of H, shrunk to its diagonal as far as it may be chance."""
-    params = coordinates.params(point)
-
-    def of_block(block):
-        z = coordinates.rows(block.features)
-        return over_rows(_row_curvature(block, params)[:, None] * z, z)
-
-    h = over_blocks(of_block, data) + jnp.diag(_penalty(data, coordinates))
-    root = jnp.sqrt(jnp.diagonal(h))
-    root = jnp.where(root > 0, root, 1)
-    # Scaled to a diagonal of ones, to which the rounding of H is added: columns that
-    # are collinear, or more than the rows, then share their coefficient.
-    h, eye = h / root / root[:, None], jnp.eye(len(h), dtype=h.dtype)
-    h += len(h) * jnp.finfo(h.dtype).eps * eye
-    if shrink:
-        # n rows without any correlation have d²/n of it, in squares.
-        chance = len(h) ** 2 / len(data.features)
-        chance = jnp.minimum(1, chance / jnp.sum((h - eye) ** 2))
-        h += chance * (eye - h)
-    lower = jnp.linalg.cholesky(h)
-    return root[:, None] * lower
-
-
-def _direction(data: Problem, coordinates: Coordinates, state: State) -> jax.Array:
-    if len(state.point) <= MOST_COLUMNS:
-        factor = _factor(data, coordinates, state.point)
-        return -cho_solve((factor, True), state.gradient)
-    weight = _row_curvature(data, coordinates.params(state.point))
-    diagonal = _diagonal(data, coordinates, state.point)
-    penalty = _penalty(data, coordinates)
-
-    def product(v):
-        """H v."""
-        params, pull = jax.vjp(coordinates.params, v)
-
-        def of_block(block):
-            push = block.share * linear(params, block.features)
-            return over_rows(push, block.features), jnp.sum(push)
-
-        (turned,) = pull(over_blocks(of_block, data._replace(share=weight)))
-        return turned + penalty * v
-
-    step, _ = cg(
-        product, -state.gradient, M=lambda v: v / diagonal, tol=0.1, maxiter=50
-    )
-    return step
+    return jax.lax.while_loop(unfinished, advance, state)
 
 
 # Many rows
 
 
-def _approach(data, sample, coordinates, point, tol, max_steps):
+def _view(data: Problem, fit_intercept: bool) -> tuple[Problem, Coordinates]:
+    """The rows H is taken from, all or a sample, and the coordinates."""
+    n, d = data.features.shape
+    if n * d * d <= SMALL:
+        return data, _curvature.coordinates(data, fit_intercept)
+    # If that is enough, no more than cost as much for H as all rows for two gradients.
+    rows = max(4 * d, min(50 * d, 2 * n // d)) if d < MOST_COLUMNS else 2 * d
+    if rows >= n:
+        return data, _curvature.coordinates(data, fit_intercept)
+    sample = _sample(data, rows)
+    at = _curvature.coordinates(sample, fit_intercept)
+    # A column that is constant in the sample alone has a coefficient all the same.
+    at = jax.lax.cond(
+        jnp.all(at.unit > 0),
+        lambda: at,
+        lambda: _curvature.coordinates(data, fit_intercept),
+    )
+    return sample, at
+
+
+def _sample(data: Problem, rows: int, phase: float = 0.5) -> Problem:
+    """Rows at equal distances in the sum of the shares, so of one share each."""
+    # The barrier keeps XLA from computing a sum of constants itself, for seconds.
+    upto = jnp.cumsum(jax.lax.optimization_barrier(data.share))
+    places = (jnp.arange(rows) + phase) / rows * upto[-1]
+    chosen = jnp.searchsorted(upto, places, side="right")
+    part = jax.tree.map(lambda a: a[chosen] if a.ndim else a, data)
+    return part._replace(share=jnp.full_like(part.share, 1 / rows))
+
+
+def _approach(data, sample, at, point, tol, max_steps) -> State:
     """L-BFGS on all rows, from the optimum of a sample, in coordinates its H makes."""
     n, d = data.features.shape
     rows = len(sample.features)
     if rows >= 20 * d:  # of fewer the optimum is too far from that of all rows
-        fitted = _search(sample, coordinates, point, 1e-4, 20, jnp.int32(0)).point
-        point = _better(data, coordinates, fitted, point)
-    if d <= MOST_COLUMNS and rows * d <= 20 * n:
-        factor = _factor(sample, coordinates, point, shrink=True)
-        factor = jnp.where(jnp.all(jnp.isfinite(factor)), factor, jnp.eye(d + 1))
+        point = _optimum(sample, _sample(data, rows, phase=0), at, point)
+    if d < MOST_COLUMNS and rows * d <= 20 * n:
+        stretch, shrink = _whitening(_curvature.hessian(sample, at, point), rows)
     else:
-        factor = jnp.sqrt(_diagonal(sample, coordinates, point))
+        root = jnp.sqrt(_curvature.diagonal(sample, at, point))
+        stretch, shrink = (lambda v: root * v), (lambda u: u / root)
 
-    whole = factor.ndim == 2
-
-    def unwhiten(u):
-        return solve_triangular(factor, u, trans=1, lower=True) if whole else u / factor
-
-    def norm(gradient):
-        gradient = factor @ gradient if whole else factor * gradient
-        return max_norm(coordinates.slope(gradient))
-
-    def loss_of(u):
-        return objective(coordinates.params(point + unwhiten(u)), data)
-
-    state = descend(
-        WHITENED,
+    found = descend(
+        "lbfgs",
         jnp.zeros_like(point),
-        loss_of,
+        lambda u: objective(at.params(point + shrink(u)), data),
         tol,
         jnp.minimum(max_steps, 50),
-        norm,
+        lambda gradient: max_norm(at.slope(stretch(gradient))),
     )
-    return point + unwhiten(state.params), state.steps
+    point += shrink(found.params)
+    return _state(point, found.loss, stretch(found.gradient), found.steps)
 
 
-def _better(data, coordinates, first, second):
-    losses = [objective(coordinates.params(p), data) for p in (first, second)]
-    return jnp.where(losses[0] < losses[1], first, second)
+def _whitening(h: jax.Array, rows: int):
+    """v ↦ L v and u ↦ L⁻ᵀ u: H = L Lᵀ of a sample is the identity in u.
+
+    Where the columns are not more correlated than chance makes those of so few rows,
+    L is diagonal: their correlation would only lead astray.
+    """
+    diagonal = jnp.diagonal(h)
+    chance = len(h) ** 2 / rows  # squared correlation
+    unrelated = jnp.sum(_curvature.correlation(h) ** 2) - len(h) < 2 * chance
+    h = jnp.where(unrelated, jnp.diag(diagonal), h)
+    # The sample has missed the rows on which a column of next to no curvature has it.
+    floor = jnp.max(diagonal) / 100
+    lower = _curvature.factor(h + jnp.diag(jnp.maximum(floor - diagonal, 0)))
+    lower = jnp.where(jnp.all(jnp.isfinite(lower)), lower, jnp.eye(len(h)))
+    return (
+        lambda v: lower @ v,
+        lambda u: solve_triangular(lower, u, trans=1, lower=True),
+    )
+
+
+def _optimum(sample, fresh, at, point):
+    """The optimum of the sample, if it is better than `point` on fresh rows."""
+    loss, gradient = _value_and_grad(sample, at)(point)
+    start = _state(point, loss, gradient, jnp.int32(0))
+    found = _search(sample, at, start, 1e-4, 20).point
+    losses = [objective(at.params(p), fresh) for p in (found, point)]
+    return jnp.where(losses[0] < losses[1], found, point)

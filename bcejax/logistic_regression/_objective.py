@@ -147,32 +147,21 @@ def over_blocks(function, problem: Problem):
     return jax.lax.fori_loop(0, blocks - (rest == 0), add, first)
 
 
-def separates(params: Params, problem: Problem) -> jax.Array:
-    """Whether `params` separate the data: the loss has a limit at infinity, no optimum.
+def separated(params: Params, step: Params, problem: Problem) -> jax.Array:
+    """Whether the loss has a limit at infinity in place of an optimum.
 
-    They do if every label is 0 or 1 and what is not penalised, all of the model or with
-    l2 > 0 its bias alone, puts every row on its own side of 0: scaling it up then
-    always lowers the loss.
+    What is not penalised, all of the model or with l2 > 0 its bias alone, can then put
+    every row on its own side of 0, or leave it on the border: scaling it up for ever
+    lowers the loss. `params` do so themselves, or do not for the rows on the border;
+    the next `step` of Newton's method then moves none to the wrong side, and some far.
     """
-    weights, bias = params
-    logits = linear((jnp.where(problem.l2 > 0, 0, weights), bias), problem.features)
-    right = ((problem.labels == 1) & (logits > 0)) | (
-        (problem.labels == 0) & (logits < 0)
-    )
-    return jnp.all(right | (problem.share == 0))
-
-
-def separates_along(step: Params, problem: Problem) -> jax.Array:
-    """Whether a step of Newton's method moves no row to the wrong side, and some far.
-
-    It does where some rows are separated and others, on the border, are not: far out
-    the step then is the direction in which the loss falls for ever.
-    """
-    weights, bias = step
-    moved = linear((jnp.where(problem.l2 > 0, 0, weights), bias), problem.features)
-    right = jnp.where(problem.labels == 1, moved, -moved)
-    hard = (problem.labels == 0) | (problem.labels == 1)
-    right = jnp.where(hard, right, -jnp.abs(moved))
-    right = jnp.where(problem.share == 0, 0, right)
-    far = jnp.max(right)
-    return (far > 0.05) & (jnp.min(right) >= -1e-3 * far)
+    weights, bias = jax.tree.map(lambda *both: jnp.stack(both, -1), params, step)
+    weights = jnp.where(problem.l2 > 0, 0, weights)
+    logits, moved = linear((weights, bias), problem.features).T
+    positive, negative = problem.labels == 1, problem.labels == 0
+    right = (positive & (logits > 0)) | (negative & (logits < 0))
+    ahead = jnp.where(positive, moved, jnp.where(negative, -moved, -jnp.abs(moved)))
+    ahead = jnp.where(problem.share == 0, 0, ahead)
+    far = jnp.max(ahead)
+    along = (far > 0.05) & (jnp.min(ahead) >= -1e-3 * far)
+    return along | jnp.all(right | (problem.share == 0))
