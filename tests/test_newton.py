@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import _curvature, _newton, _objective, fit
@@ -150,6 +151,27 @@ def test_rows_of_no_weight_are_no_rows(x64):
     np.testing.assert_allclose(model.weights, repeated.weights, rtol=1e-8)
 
 
+def test_rows_of_no_weight_may_hold_anything_finite():
+    x, y = made(300, 3)
+    alone = fit(np.float32(x), y)
+    rubbish = np.full((100, 3), [1e3, 1e9, -1e15])
+    padded = np.float32(np.append(rubbish, x, 0))
+    padded_y, weight = np.append(np.ones(100), y), np.append(np.zeros(100), y * 0 + 1)
+    model = fit(padded, padded_y, sample_weight=weight)
+    assert model.converged
+    np.testing.assert_allclose(model.weights, alone.weights, rtol=1e-3)
+
+
+def test_squares_of_features_may_overflow():
+    x, y = made(300, 3)
+    alone = fit(np.float32(x), y)
+    model = fit(np.float32(x * 1e25), y)
+    assert model.converged
+    np.testing.assert_allclose(
+        model.weights * np.float32(1e25), alone.weights, rtol=1e-3
+    )
+
+
 # The ways of large data
 
 
@@ -198,6 +220,15 @@ def test_what_a_sample_does_not_hold_counts_all_the_same(x64, sampled):
         model = fit(x, y, l2=0.01, sample_weight=sample_weight, tol=1e-10)
         assert model.converged
         assert_optimal(model, x, y, sample_weight)
+
+
+def test_a_sample_of_sharded_rows(x64, sampled):
+    x, y = made(4000, 7, correlated=True)
+    sharding = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows"))
+    x, y = jax.device_put(x, sharding), jax.device_put(y, sharding)
+    model = fit(x, y, l2=0.01, tol=1e-10)
+    assert model.converged
+    assert_optimal(model, x, y)
 
 
 def assert_optimal(model, x, y, weight=None):

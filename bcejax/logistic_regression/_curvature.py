@@ -2,7 +2,7 @@
 
 Columns are centred and scaled in the coordinates, never in memory:
 
-    x·β + b = z·γ + c    with z = (x − mean)/scale,    β = γ/scale,    b = c − mean·β.
+    x·β + b = z·γ + c   with z = (x − center)/scale,   β = γ/scale,   b = c − center·β.
 
 H = Σ share h z zᵀ there, h = σ(x)σ(−x) of each row's logit. Up to `MOST_COLUMNS` it is
 stored and factored; beyond, it only multiplies vectors.
@@ -22,51 +22,65 @@ from bcejax.logistic_regression._objective import (
     linear,
     over_blocks,
     over_rows,
+    pick,
 )
 
 MOST_COLUMNS = 2000  # for which H is stored
 
 
 class Coordinates(NamedTuple):
-    mean: jax.Array  # (d,), 0 without an intercept
+    center: jax.Array  # (d,), 0 without an intercept
+    largest: jax.Array  # (d,), distance from the center, not 0
     unit: jax.Array  # (d,), 1/scale, and 0 for a constant column: its coefficient is 0
     intercept: jax.Array  # (), 1 or 0
 
     def params(self, point: jax.Array) -> Params:
         weights = point[:-1] * self.unit
-        return weights, self.intercept * (point[-1] - self.mean @ weights)
+        return weights, self.intercept * (point[-1] - self.center @ weights)
 
     def point(self, params: Params) -> jax.Array:
         weights, bias = params
-        center = self.intercept * (bias + self.mean @ weights)
-        return jnp.append(self._scaled(weights), center)
+        middle = self.intercept * (bias + self.center @ weights)
+        return jnp.append(self._scaled(weights), middle)
 
     def slope(self, gradient: jax.Array) -> Params:
         """The gradient in the parameters, of one in the coordinates."""
         bias = self.intercept * gradient[-1]
-        return self._scaled(gradient[:-1]) + self.mean * bias, bias
+        return self._scaled(gradient[:-1]) + self.center * bias, bias
 
     def rows(self, features: jax.Array) -> jax.Array:
-        z = (features - self.mean) * self.unit
-        return jnp.append(z, jnp.full_like(z[:, :1], self.intercept), 1)
+        """(z, 1) of some rows, to be multiplied by `factors`.
+
+        It depends on no weights: bootstraps by `vmap` share it.
+        """
+        z = (features - self.center) / self.largest
+        return jnp.append(z, jnp.ones_like(z[:, :1]), 1)
+
+    @property
+    def factors(self) -> jax.Array:
+        return jnp.append(self.unit * self.largest, self.intercept)
 
     def _scaled(self, x: jax.Array) -> jax.Array:
         return jnp.where(self.unit > 0, x / self.unit, 0)
 
 
 def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
-    def moment(power):
-        return over_blocks(
-            lambda b: over_rows(b.share, (b.features - center) ** power), data
-        )
-
-    center = jnp.zeros(data.features.shape[1], data.features.dtype)
+    features = data.features
+    center = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
-        center = moment(1)
-    scale = jnp.sqrt(moment(2))
-    rounding = 32 * jnp.finfo(scale.dtype).eps * jnp.abs(center)
-    unit = jnp.where(scale > rounding, 1 / scale, 0)
-    return Coordinates(center, unit, jnp.asarray(fit_intercept, scale.dtype))
+        # Of some rows: robust to what is anywhere in rows of no weight.
+        some = jnp.arange(0, len(features), max(len(features) // 100, 1))
+        center = jnp.median(pick(features, some), 0)
+    largest = jnp.max(jnp.abs(features - center), 0)
+    largest = jnp.where(largest > 0, largest, 1)
+
+    def spread(block):
+        return over_rows(block.share, ((block.features - center) / largest) ** 2)
+
+    scale = largest * jnp.sqrt(over_blocks(spread, data))
+    varies = scale > 32 * jnp.finfo(center.dtype).eps * jnp.abs(center)
+    unit = jnp.where(varies, 1 / scale, 0)
+    return Coordinates(center, largest, unit, jnp.asarray(fit_intercept, center.dtype))
 
 
 def direction(
@@ -87,7 +101,8 @@ def hessian(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
         z = at.rows(block.features)
         return over_rows(_row_curvature(block, params)[:, None] * z, z)
 
-    return over_blocks(of_block, data) + jnp.diag(_penalty(data, at))
+    factors = at.factors[:, None] * at.factors
+    return factors * over_blocks(of_block, data) + jnp.diag(_penalty(data, at))
 
 
 def diagonal(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:

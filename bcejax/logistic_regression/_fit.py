@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from bcejax import _checks
@@ -25,6 +24,7 @@ from bcejax.logistic_regression._objective import (
     problem,
     separated,
     table,
+    whole,
 )
 
 
@@ -228,8 +228,6 @@ def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Par
         )
     bias = bias if fit_intercept else jnp.zeros_like(bias)
     params = weights.astype(dtype), bias.astype(dtype)
-    mesh = jax.typeof(features).sharding.mesh
-    if mesh.empty:
-        return params
     # On the mesh of sharded features, whole on each device: so is then the gradient.
-    return jax.sharding.reshard(params, NamedSharding(mesh, PartitionSpec()))
+    on_mesh = whole(features)
+    return jax.sharding.reshard(params, on_mesh) if on_mesh else params

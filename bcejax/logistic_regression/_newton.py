@@ -18,7 +18,7 @@ from jax.scipy.linalg import solve_triangular
 from bcejax.logistic_regression import _curvature
 from bcejax.logistic_regression._curvature import MOST_COLUMNS, Coordinates
 from bcejax.logistic_regression._first_order import descend, max_norm
-from bcejax.logistic_regression._objective import Params, Problem, objective
+from bcejax.logistic_regression._objective import Params, Problem, objective, pick
 
 LONGEST = 20  # step of a coefficient of a column of scale 1
 SMALL = 2**28  # products for H that are not worth a sample
@@ -144,11 +144,12 @@ def _view(data: Problem, fit_intercept: bool) -> tuple[Problem, Coordinates]:
 
 def _sample(data: Problem, rows: int, phase: float = 0.5) -> Problem:
     """Rows at equal distances in the sum of the shares, so of one share each."""
+    share = pick(data.share, jnp.arange(len(data.share)))
     # The barrier keeps XLA from computing a sum of constants itself, for seconds.
-    upto = jnp.cumsum(jax.lax.optimization_barrier(data.share))
+    upto = jnp.cumsum(jax.lax.optimization_barrier(share))
     places = (jnp.arange(rows) + phase) / rows * upto[-1]
     chosen = jnp.searchsorted(upto, places, side="right")
-    part = jax.tree.map(lambda a: a[chosen] if a.ndim else a, data)
+    part = jax.tree.map(lambda a: pick(a, chosen) if a.ndim else a, data)
     return part._replace(share=jnp.full_like(part.share, 1 / rows))
 
 

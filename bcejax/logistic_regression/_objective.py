@@ -80,10 +80,19 @@ def linear(params: Params, features: jax.Array) -> jax.Array:
 
 def over_rows(a: jax.Array, b: jax.Array) -> jax.Array:
     """aᵀ b, on a mesh whole on each device."""
-    mesh = jax.typeof(b).sharding.mesh
-    whole = None if mesh.empty else NamedSharding(mesh, PartitionSpec())
     highest = jax.lax.Precision.HIGHEST
-    return jnp.matmul(a.T, b, precision=highest, out_sharding=whole)
+    return jnp.matmul(a.T, b, precision=highest, out_sharding=whole(b))
+
+
+def pick(a: jax.Array, rows: jax.Array) -> jax.Array:
+    """Some rows, on a mesh whole on each device."""
+    return a.at[rows].get(out_sharding=whole(a))
+
+
+def whole(a: jax.Array) -> NamedSharding | None:
+    """How to hold an array on each device of the mesh that `a` is on, if it is."""
+    mesh = jax.typeof(a).sharding.mesh
+    return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
 
 
 def objective(params: Params, problem: Problem) -> jax.Array:
