@@ -7,6 +7,7 @@ from statistics import NormalDist
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.calibration import calibration_curve
@@ -14,8 +15,7 @@ from sklearn.calibration import calibration_curve
 from bcejax import bce_with_logits
 from bcejax._cli.whole import whole
 
-# Of Okabe and Ito's palette, told apart by colour-blind readers too.
-OURS, THEIRS, OTHER = "#0072B2", "#D55E00", "#999999"
+OURS, THEIRS, OTHER = "C0", "C1", "C6"  # of the style
 EFFECTS = 20  # coefficients that are drawn
 
 
@@ -27,9 +27,10 @@ def check_path(path: Path) -> None:
         raise OSError(f"--plot {path}: cannot write there")
 
 
+@style.context("bcejax.pictures")
 def draw(path: Path, losses, optimum: float | None, probs, labels) -> None:
     """Write the four panels to `path`, whole or not at all."""
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(11, 8))
     (training, calibration), (loss, gradient) = figure.subplots(2, 2)
     _training(training, losses, optimum)
     _calibration(calibration, probs, labels)
@@ -38,9 +39,10 @@ def draw(path: Path, losses, optimum: float | None, probs, labels) -> None:
     _save(path, figure, (training, calibration, loss, gradient))
 
 
+@style.context("bcejax.pictures")
 def draw_model(path: Path, predictions, coefficients) -> None:
     """Write calibration and coefficients to `path`, whole or not at all."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(11, 5))
     calibration, effects = figure.subplots(1, 2)
     _calibration(calibration, *predictions)
     _effects(effects, *coefficients)
@@ -49,12 +51,10 @@ def draw_model(path: Path, predictions, coefficients) -> None:
 
 def _save(path: Path, figure: Figure, panels) -> None:
     for panel in panels:
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.25)
         if panel.get_legend_handles_labels()[0]:
-            panel.legend(frameon=False)
+            panel.legend()
     with whole(path) as unfinished:
-        figure.savefig(unfinished, dpi=120)
+        figure.savefig(unfinished)
 
 
 def _training(panel, losses, optimum) -> None:
@@ -77,7 +77,7 @@ def _calibration(panel, probs, labels, part: str = "test") -> None:
     counts = panel.twinx()
     counts.hist(probs, bins=20, range=(0, 1), color=OTHER, alpha=0.35)
     counts.set(ylabel=f"{part} rows, grey", yscale="log")
-    counts.spines[["top", "right"]].set_visible(False)
+    counts.grid(False)
     panel.set_zorder(counts.get_zorder() + 1)
     panel.set_frame_on(False)
     panel.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")

@@ -2,7 +2,7 @@
 
 Columns are centred and scaled in the coordinates, never in memory:
 
-    x·β + b = z·γ + c   with z = (x − center)/scale,   β = γ/scale,   b = c − center·β.
+    x·β + b = z·γ + c    with z = (x − mean)/scale,    β = γ/scale,    b = c − mean·β.
 
 H = Σ share h z zᵀ there, h = σ(x)σ(−x) of each row's logit. Up to `MOST_COLUMNS` it is
 stored and factored; beyond, it only multiplies vectors.
@@ -29,58 +29,65 @@ MOST_COLUMNS = 2000  # for which H is stored
 
 
 class Coordinates(NamedTuple):
-    center: jax.Array  # (d,), 0 without an intercept
-    largest: jax.Array  # (d,), distance from the center, not 0
+    mean: jax.Array  # (d,), 0 without an intercept
     unit: jax.Array  # (d,), 1/scale, and 0 for a constant column: its coefficient is 0
     intercept: jax.Array  # (), 1 or 0
+    origin: jax.Array  # (d,), near the middle, and
+    reach: jax.Array  # (d,), the distance from it, of which no weight decides: `table`
 
     def params(self, point: jax.Array) -> Params:
         weights = point[:-1] * self.unit
-        return weights, self.intercept * (point[-1] - self.center @ weights)
+        return weights, self.intercept * (point[-1] - self.mean @ weights)
 
     def point(self, params: Params) -> jax.Array:
         weights, bias = params
-        middle = self.intercept * (bias + self.center @ weights)
-        return jnp.append(self._scaled(weights), middle)
+        center = self.intercept * (bias + self.mean @ weights)
+        return jnp.append(self._scaled(weights), center)
 
     def slope(self, gradient: jax.Array) -> Params:
         """The gradient in the parameters, of one in the coordinates."""
         bias = self.intercept * gradient[-1]
-        return self._scaled(gradient[:-1]) + self.center * bias, bias
-
-    def rows(self, features: jax.Array) -> jax.Array:
-        """(z, 1) of some rows, to be multiplied by `factors`.
-
-        It depends on no weights: bootstraps by `vmap` share it.
-        """
-        z = (features - self.center) / self.largest
-        return jnp.append(z, jnp.ones_like(z[:, :1]), 1)
-
-    @property
-    def factors(self) -> jax.Array:
-        return jnp.append(self.unit * self.largest, self.intercept)
+        return self._scaled(gradient[:-1]) + self.mean * bias, bias
 
     def _scaled(self, x: jax.Array) -> jax.Array:
         return jnp.where(self.unit > 0, x / self.unit, 0)
 
+    def table(self, features: jax.Array) -> jax.Array:
+        """t = ((x − origin)/reach, 1) of some rows: bootstraps by `vmap` share it."""
+        t = (features - self.origin) / self.reach
+        return jnp.append(t, jnp.ones_like(t[:, :1]), 1)
+
+    def from_table(self) -> jax.Array:
+        """The matrix A of (z, 1) = A t."""
+        factor = self.unit * self.reach
+        shift = self.intercept * self.unit * (self.origin - self.mean)
+        last = jnp.append(jnp.zeros_like(shift), self.intercept)
+        return jnp.vstack([jnp.column_stack([jnp.diag(factor), shift]), last])
+
 
 def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
     features = data.features
-    center = jnp.zeros(features.shape[1], features.dtype)
+    eps = jnp.finfo(features.dtype).eps
+    origin = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
-        # Of some rows: robust to what is anywhere in rows of no weight.
-        some = jnp.arange(0, len(features), max(len(features) // 100, 1))
-        center = jnp.median(pick(features, some), 0)
-    largest = jnp.max(jnp.abs(features - center), 0)
-    largest = jnp.where(largest > 0, largest, 1)
+        # A median, which is not moved by rows of no weight, whatever they hold.
+        some = jnp.linspace(0, len(features) - 1, 15).astype(int)
+        origin = jnp.median(pick(features, some), 0)
+    reach = jnp.max(jnp.abs(features - origin), 0)
+    reach = jnp.where(reach > 0, reach, 1)
 
-    def spread(block):
-        return over_rows(block.share, ((block.features - center) / largest) ** 2)
+    def moments(block):
+        t = (block.features - origin) / reach
+        return over_rows(block.share, t), over_rows(block.share, t**2)
 
-    scale = largest * jnp.sqrt(over_blocks(spread, data))
-    varies = scale > 32 * jnp.finfo(center.dtype).eps * jnp.abs(center)
+    first, second = over_blocks(moments, data)
+    first = first if fit_intercept else jnp.zeros_like(first)
+    variance = second - first**2
+    mean, scale = origin + reach * first, reach * jnp.sqrt(variance)
+    varies = (variance > 64 * eps * first**2) & (scale > 32 * eps * jnp.abs(mean))
     unit = jnp.where(varies, 1 / scale, 0)
-    return Coordinates(center, largest, unit, jnp.asarray(fit_intercept, center.dtype))
+    intercept = jnp.asarray(fit_intercept, features.dtype)
+    return Coordinates(mean, unit, intercept, origin, reach)
 
 
 def direction(
@@ -98,11 +105,12 @@ def hessian(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
     params = at.params(point)
 
     def of_block(block):
-        z = at.rows(block.features)
-        return over_rows(_row_curvature(block, params)[:, None] * z, z)
+        t = at.table(block.features)
+        return over_rows(_row_curvature(block, params)[:, None] * t, t)
 
-    factors = at.factors[:, None] * at.factors
-    return factors * over_blocks(of_block, data) + jnp.diag(_penalty(data, at))
+    turn = at.from_table()
+    turned = over_rows(turn.T, over_rows(over_blocks(of_block, data), turn.T))
+    return turned + jnp.diag(_penalty(data, at))
 
 
 def diagonal(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
