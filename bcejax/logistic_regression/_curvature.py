@@ -57,12 +57,14 @@ class Coordinates(NamedTuple):
         t = (features - self.origin) / self.reach
         return jnp.append(t, jnp.ones_like(t[:, :1]), 1)
 
-    def from_table(self) -> jax.Array:
-        """The matrix A of (z, 1) = A t."""
-        factor = self.unit * self.reach
-        shift = self.intercept * self.unit * (self.origin - self.mean)
-        last = jnp.append(jnp.zeros_like(shift), self.intercept)
-        return jnp.vstack([jnp.column_stack([jnp.diag(factor), shift]), last])
+    def from_table(self, h: jax.Array) -> jax.Array:
+        """H of the coordinates, A H Aᵀ with (z, 1) = A t, from that of the table."""
+        # A is diagonal but for its last column, which moves the origin to the mean.
+        factor = jnp.append(self.unit * self.reach, self.intercept)
+        shift = jnp.append((self.origin - self.mean) * self.unit * self.intercept, 0)
+        last, corner = factor * h[:, -1], h[-1, -1]
+        h = factor[:, None] * h * factor + jnp.outer(last, shift)
+        return h + jnp.outer(shift, last + corner * shift)
 
 
 def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
@@ -108,9 +110,7 @@ def hessian(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
         t = at.table(block.features)
         return over_rows(_row_curvature(block, params)[:, None] * t, t)
 
-    turn = at.from_table()
-    turned = over_rows(turn.T, over_rows(over_blocks(of_block, data), turn.T))
-    return turned + jnp.diag(_penalty(data, at))
+    return at.from_table(over_blocks(of_block, data)) + jnp.diag(_penalty(data, at))
 
 
 def diagonal(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
