@@ -277,6 +277,10 @@ def smooth_labels(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
     Example:
       >>> print(smooth_labels(jnp.array([0, 1]), 0.1))
       [0.05 0.95]
+
+    Reference:
+      C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, Rethinking the Inception
+      architecture for computer vision, CVPR 2016, https://arxiv.org/abs/1512.00567
     """
     labels, amount = _checks.array(labels), _checks.array(amount)
     result = _smooth(labels, amount)

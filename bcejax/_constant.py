@@ -48,6 +48,10 @@ def optimal_logit(
       -1.0986
       >>> print(optimal_logit(jnp.array([1, 0]), offset=jnp.array([2.0, -4.0])))
       1.0
+
+    Reference:
+      J. H. Friedman, Greedy function approximation: a gradient boosting machine, Ann.
+      Statist. 29 (2001), 1189-1232: the first score of a boosted model.
     """
     labels, weights, offset = map(_checks.array, (labels, weights, offset))
     axis = tuple(axis) if isinstance(axis, Sequence) else axis

@@ -56,6 +56,10 @@ def log_softmax(
     Example:
       >>> print(log_softmax(jnp.array([2.0, 0.0, -jnp.inf])))
       [-0.1269 -2.1269    -inf]
+
+    Reference:
+      P. Blanchard, D. J. Higham, N. J. Higham, Accurately computing the log-sum-exp and
+      softmax functions, IMA J. Numer. Anal. 41 (2021), 2311-2330.
     """
     logits, where = _checks.array(logits), _checks.array(where)
     return _compiled_log_softmax(_static(axis), logits, where)
@@ -129,6 +133,9 @@ def softmax_cross_entropy_with_integer_labels(
       >>> loss = softmax_cross_entropy_with_integer_labels
       >>> f"{loss(jnp.array([17.0, 0, 0]), 0):.4e}, {loss(jnp.array([17.0, 0]), 1):.4f}"
       '8.2799e-08, 17.0000'
+
+    Reference:
+      As `softmax_cross_entropy`.
     """
     logits, labels, where = map(_checks.array, (logits, labels, where))
     result = _compiled_integer(_static(axis), logits, labels, where)

@@ -142,6 +142,10 @@ def calibration(
       >>> curve = calibration(jnp.array([-2.0, -1, 1]), jnp.array([0, 1, 1]), bins=2)
       >>> print(curve.predicted, curve.observed, curve.weight)
       [0.1941 0.7311 ] [0.5 1. ] [2. 1.]
+
+    Reference:
+      A. Niculescu-Mizil and R. Caruana, Predicting good probabilities with supervised
+      learning, ICML 2005, 625-632.
     """
     bins = operator.index(bins)
     if bins < 1:

@@ -104,6 +104,10 @@ def fit(
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
       >>> print(model.converged, model.weights)
       True [0.908]
+
+    Reference:
+      J. Nocedal and S. J. Wright, Numerical optimization, 2nd edition, Springer 2006:
+      chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
     model = _fit(*data, init, tol, max_steps, fit_intercept, solver, batch_size, key)
@@ -198,6 +202,10 @@ def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
     Raises:
       TypeError: if `features` is not real.
       ValueError: if `features` has another number of columns, or `fit` holds several.
+    Example:
+      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
+      >>> print(predict_logits(model, jnp.array([[1.5], [3.0]])))
+      [0. 1.36]
     """
     features = table(features)
     if fit.weights.ndim != 1:
@@ -213,7 +221,15 @@ def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
 
 
 def predict_probs(fit: Fit, features: ArrayLike) -> jax.Array:
-    """Probabilities of label 1, σ of `predict_logits`, whose arguments these are."""
+    """Probabilities of label 1, σ of `predict_logits`, whose arguments these are.
+
+    Returns:
+      `(n,)`, float32 or float64, in [0, 1].
+    Example:
+      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
+      >>> print(predict_probs(model, jnp.array([[1.5], [3.0]])))
+      [0.5 0.796]
+    """
     return sigmoid(predict_logits(fit, features))
 
 
