@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import cho_solve
 from jax.scipy.sparse.linalg import cg
 
@@ -32,8 +33,8 @@ class Coordinates(NamedTuple):
     mean: jax.Array  # (d,), 0 without an intercept
     unit: jax.Array  # (d,), 1/scale, and 0 for a constant column: its coefficient is 0
     intercept: jax.Array  # (), 1 or 0
-    origin: jax.Array  # (d,), near the middle, and
-    reach: jax.Array  # (d,), the distance from it, of which no weight decides: `table`
+    origin: jax.Array  # (d,), a middle of the columns that no weight moves, and
+    reach: jax.Array  # (d,), the largest distance from it: see `table`
 
     def params(self, point: jax.Array) -> Params:
         weights = point[:-1] * self.unit
@@ -73,7 +74,7 @@ def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
     origin = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
         # A median, which is not moved by rows of no weight, whatever they hold.
-        some = jnp.linspace(0, len(features) - 1, 15).astype(int)
+        some = np.linspace(0, len(features) - 1, 15).astype(int)
         origin = jnp.median(pick(features, some), 0)
     reach = jnp.max(jnp.abs(features - origin), 0)
     reach = jnp.where(reach > 0, reach, 1)
