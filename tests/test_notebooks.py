@@ -1,0 +1,51 @@
+"""The notebooks: they run, with what they assert, and are saved executed and clean."""
+
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = [
+    pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.ipynb"))
+]
+
+
+def read(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def test_there_are_seven():
+    assert [p.values[0].name[:2] for p in NOTEBOOKS] == [f"0{i}" for i in range(1, 8)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_it_runs(path):
+    client = nbclient.NotebookClient(
+        read(path),
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": FOLDER}},
+    )
+    client.execute()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_it_is_saved_executed_and_clean(path):
+    notebook = read(path)
+    first, *_, last = notebook.cells
+    assert first.source.startswith("# ") and "\nHow to run: " in first.source
+    assert last.source.startswith("## Answer")
+    assert len(notebook.cells) <= 20 and path.stat().st_size < 400_000
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    for output in outputs:
+        assert output.output_type != "error" and output.get("name") != "stderr"
+    for cell in notebook.cells:
+        assert not cell.metadata
