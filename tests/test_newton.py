@@ -8,7 +8,13 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_breast_cancer
 
-from bcejax.logistic_regression import _curvature, _newton, _objective, fit
+from bcejax.logistic_regression import (
+    _curvature,
+    _newton,
+    _objective,
+    covariance,
+    fit,
+)
 
 
 def loss_of(model, x, y, l2=0.0, offset=0.0, weight=1.0):
@@ -151,25 +157,92 @@ def test_rows_of_no_weight_are_no_rows(x64):
     np.testing.assert_allclose(model.weights, repeated.weights, rtol=1e-8)
 
 
-def test_rows_of_no_weight_may_hold_anything_finite():
+@pytest.mark.parametrize("rows", [100, 600])
+@pytest.mark.parametrize("rubbish", [0, -1e4, 1e9, 1e20])
+def test_rows_of_no_weight_may_hold_anything(rows, rubbish):
     x, y = made(300, 3)
-    alone = fit(np.float32(x), y)
-    rubbish = np.full((100, 3), [1e3, 1e9, -1e15])
-    padded = np.float32(np.append(rubbish, x, 0))
-    padded_y, weight = np.append(np.ones(100), y), np.append(np.zeros(100), y * 0 + 1)
-    model = fit(padded, padded_y, sample_weight=weight)
+    x = np.float32(x + np.array([0, 0, 2015]))
+    alone = fit(x, y)
+    padded = np.float32(np.append(x, np.full((rows, 3), rubbish), 0))
+    weight = np.append(np.ones(300), np.zeros(rows))
+    model = fit(padded, np.append(y, np.ones(rows)), sample_weight=weight)
     assert model.converged
     np.testing.assert_allclose(model.weights, alone.weights, rtol=1e-3)
-
-
-def test_squares_of_features_may_overflow():
-    x, y = made(300, 3)
-    alone = fit(np.float32(x), y)
-    model = fit(np.float32(x * 1e25), y)
-    assert model.converged
+    data = padded, np.append(y, np.ones(rows))
     np.testing.assert_allclose(
-        model.weights * np.float32(1e25), alone.weights, rtol=1e-3
+        covariance(model, *data, sample_weight=weight),
+        covariance(alone, x, y),
+        rtol=0.02,
+        atol=1e-4,
     )
+
+
+def test_groups_far_apart_are_fitted_alone_by_their_weights():
+    # The middle of all rows is 5000 standard deviations away from that of a group.
+    group, (z, y) = np.repeat(np.arange(10), 100), made(1000, 1)
+    x = np.float32(1000 * group[:, None] + z)
+    weights = np.float32(group == np.arange(10)[:, None])
+    models = jax.jit(jax.vmap(lambda w: fit(x, y, sample_weight=w)))(weights)
+    for k in range(10):
+        alone = fit(np.float32(z[group == k]), y[group == k])
+        np.testing.assert_allclose(models.weights[k], alone.weights, rtol=5e-3)
+
+
+def test_columns_of_any_scale_are_fitted():
+    x, y = made(400, 2)
+    alone = fit(np.float32(x), y)
+    for scale in (1e-6, 1e-12, 1e25):
+        model = fit(np.float32(x * scale), y)
+        assert model.newton_decrement < 1e-4
+        scaled = model.weights * np.float32(scale)
+        np.testing.assert_allclose(scaled, alone.weights, rtol=1e-3)
+    # Whole numbers on a base of 10⁶ are exact in float32.
+    whole = np.round(10 * x[:, :1])
+    there, here = fit(np.float32(1e6 + whole), y), fit(np.float32(whole), y)
+    np.testing.assert_allclose(there.weights, here.weights, rtol=0.02)
+    # The penalty of a column of 1e-20 is beyond float32: its coefficient is next to 0.
+    tiny = np.float32(x * [1, 1e-20])
+    model, alone = fit(tiny, y, l2=0.01), fit(tiny[:, :1], y, l2=0.01)
+    np.testing.assert_allclose(model.weights[0], alone.weights[0], rtol=0.01)
+    assert abs(model.weights[1]) < 1e-3
+
+
+def test_weights_may_sum_to_more_than_the_dtype_holds():
+    x, y = np.float32(made(500, 2)[0]), made(500, 2)[1]
+    model = fit(x, y, sample_weight=np.full(500, 1e37, np.float32))
+    assert model.converged
+    np.testing.assert_allclose(model.weights, fit(x, y).weights, rtol=1e-5)
+
+
+def test_nearly_equal_columns_do_not_end_in_nan():
+    rng, group = np.random.default_rng(0), np.repeat([0.0, 1.0], 300)
+    x = 3000 * group[:, None] + rng.normal(size=(600, 8))
+    y = rng.uniform(size=600) < 0.2 + 0.6 * group
+    model = fit(np.float32(x), y, l2=0.01)
+    np.testing.assert_allclose(model.loss, fit_in_64(x, y, 0.01), rtol=1e-3)
+
+
+def fit_in_64(x, y, l2):
+    with jax.enable_x64(True):
+        model = fit(x, y, l2=l2, tol=1e-9)
+        assert model.converged
+        return float(model.loss)
+
+
+def test_an_outlier_separates_nothing(x64):
+    x, y = made(400, 1)
+    model = fit(np.append(x, [[1e5]], 0), np.append(y, 1), max_steps=3000)
+    assert model.converged and not model.separated
+
+
+@pytest.mark.parametrize("columns", [5, 2000])
+def test_rows_all_far_on_the_wrong_side(columns, monkeypatch):
+    monkeypatch.setattr(_curvature, "MOST_COLUMNS", columns)
+    jax.clear_caches()
+    x, y = made(200, 12)
+    model = fit(np.float32(x), y, l2=0.1, offset=200.0)
+    assert model.converged
+    np.testing.assert_allclose(model.bias, -200, atol=5)
 
 
 # The ways of large data
@@ -195,7 +268,6 @@ def test_a_sample_and_lbfgs_find_the_same_optimum(
     x64, sampled, monkeypatch, correlated, wide
 ):
     if wide:
-        monkeypatch.setattr(_newton, "MOST_COLUMNS", 5)
         monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
     x, y = made(4001, 7, correlated=correlated)
     model = fit(x, y, l2=0.01, tol=1e-10)
@@ -220,6 +292,20 @@ def test_what_a_sample_does_not_hold_counts_all_the_same(x64, sampled):
         model = fit(x, y, l2=0.01, sample_weight=sample_weight, tol=1e-10)
         assert model.converged
         assert_optimal(model, x, y, sample_weight)
+
+
+def test_a_sample_takes_no_step_by_itself(sampled):
+    x, y = made(4001, 3)
+    model = fit(np.float32(x), y, max_steps=0)
+    assert model.steps == 0 and not model.weights.any()
+
+
+def test_rows_may_repeat_in_the_rhythm_of_the_sample(x64, sampled):
+    x, y = made(4000, 4)
+    x = np.column_stack([x, np.arange(4000) % 20 == 3])
+    model = fit(x, y, l2=0.01, tol=1e-10)
+    assert model.converged and model.steps < 20
+    assert_optimal(model, x, y)
 
 
 def test_a_sample_of_sharded_rows(x64, sampled):

@@ -26,7 +26,7 @@ from bcejax.logistic_regression._objective import (
     pick,
 )
 
-MOST_COLUMNS = 2000  # for which H is stored
+MOST_COLUMNS = 1999  # for which H is stored
 
 
 class Coordinates(NamedTuple):
@@ -35,6 +35,7 @@ class Coordinates(NamedTuple):
     intercept: jax.Array  # (), 1 or 0
     origin: jax.Array  # (d,), a middle of the columns that no weight moves, and
     reach: jax.Array  # (d,), the largest distance from it: see `table`
+    near: jax.Array  # (), whether that middle is near the mean
 
     def params(self, point: jax.Array) -> Params:
         weights = point[:-1] * self.unit
@@ -53,6 +54,12 @@ class Coordinates(NamedTuple):
     def _scaled(self, x: jax.Array) -> jax.Array:
         return jnp.where(self.unit > 0, x / self.unit, 0)
 
+    def rows(self, data: Problem) -> jax.Array:
+        """(z, 1) of some rows, 0 of those of no weight, whatever they hold."""
+        z = (data.features - self.mean) * self.unit
+        z = jnp.append(z, jnp.full_like(z[:, :1], self.intercept), 1)
+        return jnp.where((data.share > 0)[:, None], z, 0)
+
     def table(self, features: jax.Array) -> jax.Array:
         """t = ((x − origin)/reach, 1) of some rows: bootstraps by `vmap` share it."""
         t = (features - self.origin) / self.reach
@@ -69,15 +76,13 @@ class Coordinates(NamedTuple):
 
 
 def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
-    features = data.features
-    eps = jnp.finfo(features.dtype).eps
+    features, share = data.features, data.share
     origin = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
-        # A median, which is not moved by rows of no weight, whatever they hold.
         some = np.linspace(0, len(features) - 1, 15).astype(int)
         origin = jnp.median(pick(features, some), 0)
-    reach = jnp.max(jnp.abs(features - origin), 0)
-    reach = jnp.where(reach > 0, reach, 1)
+    width = jnp.max(jnp.abs(features - origin), 0)
+    reach = jnp.where(width > 0, width, 1)
 
     def moments(block):
         t = (block.features - origin) / reach
@@ -85,33 +90,90 @@ def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
 
     first, second = over_blocks(moments, data)
     first = first if fit_intercept else jnp.zeros_like(first)
-    variance = second - first**2
-    mean, scale = origin + reach * first, reach * jnp.sqrt(variance)
-    varies = (variance > 64 * eps * first**2) & (scale > 32 * eps * jnp.abs(mean))
+    variance = jnp.maximum(second - first**2, 0)
+    # Else the digits are lost of a group of rows that is far from all the others.
+    near = (jnp.abs(first) <= 30 * jnp.sqrt(variance)) & ((variance > 0) | (width == 0))
+    near = _of_all(jnp.all(near))
+
+    def of_rows(function):
+        def of_block(block):
+            counts = (block.share > 0)[:, None]
+            return over_rows(
+                block.share, jnp.where(counts, function(block.features), 0)
+            )
+
+        return over_blocks(of_block, data)
+
+    def exactly():
+        mean = jnp.zeros_like(origin)
+        for _ in range(2 * fit_intercept):  # the second is what rounding left
+            mean = mean + of_rows(lambda x, mean=mean: x - mean)
+        gap = jnp.where((share > 0)[:, None], jnp.abs(features - mean), 0)
+        largest = jnp.max(gap, 0)
+        largest = jnp.where(largest > 0, largest, 1)
+        square = of_rows(lambda x: ((x - mean) / largest) ** 2)
+        return mean, largest * jnp.sqrt(square)
+
+    mean, scale = jax.lax.cond(
+        near, lambda: (origin + reach * first, reach * jnp.sqrt(variance)), exactly
+    )
+    limits = jnp.finfo(features.dtype)
+    varies = (scale > 4 * limits.eps * jnp.abs(mean)) & (scale > limits.tiny)
     unit = jnp.where(varies, 1 / scale, 0)
     intercept = jnp.asarray(fit_intercept, features.dtype)
-    return Coordinates(mean, unit, intercept, origin, reach)
+    return Coordinates(mean, unit, intercept, origin, reach, near)
+
+
+@jax.custom_batching.custom_vmap
+def _of_all(condition: jax.Array) -> jax.Array:
+    """The condition, and under `vmap` that of all together: a `cond` then is one."""
+    return condition
+
+
+@_of_all.def_vmap
+def _(size, batched, condition):
+    return _of_all(jnp.all(condition, 0)), False
 
 
 def direction(
-    data: Problem, at: Coordinates, point: jax.Array, gradient: jax.Array
+    data: Problem, at: Coordinates, point: jax.Array, gradient: jax.Array, tol=0.1
 ) -> jax.Array:
-    """The step −H⁻¹ gradient."""
-    if len(point) <= MOST_COLUMNS:
+    """The step −H⁻¹ gradient, to a residual of `tol` where H is not stored."""
+    if stored(len(at.unit)):
         return -cho_solve((factor(hessian(data, at, point)), True), gradient)
     scale = diagonal(data, at, point)
     product = _product(data, at, point)
-    return -cg(product, gradient, M=lambda v: v / scale, tol=0.1, maxiter=50)[0]
+    ridge = len(point) * jnp.finfo(point.dtype).eps * scale
+    return -cg(
+        lambda v: product(v) + ridge * v,
+        gradient,
+        M=lambda v: v / scale,
+        tol=tol,
+        maxiter=200,
+    )[0]
+
+
+def stored(columns: int) -> bool:
+    """Whether H is."""
+    return columns <= MOST_COLUMNS
 
 
 def hessian(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
     params = at.params(point)
 
-    def of_block(block):
-        t = at.table(block.features)
-        return over_rows(_row_curvature(block, params)[:, None] * t, t)
+    def made_of(rows):
+        def of_block(block):
+            z = rows(block)
+            return over_rows(_row_curvature(block, params)[:, None] * z, z)
 
-    return at.from_table(over_blocks(of_block, data)) + jnp.diag(_penalty(data, at))
+        return over_blocks(of_block, data)
+
+    h = jax.lax.cond(
+        at.near,
+        lambda: at.from_table(made_of(lambda block: at.table(block.features))),
+        lambda: made_of(at.rows),
+    )
+    return h + jnp.diag(_penalty(data, at))
 
 
 def diagonal(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
@@ -123,10 +185,22 @@ def diagonal(data: Problem, at: Coordinates, point: jax.Array) -> jax.Array:
 def factor(h: jax.Array) -> jax.Array:
     """Cholesky's lower factor of H."""
     root = jnp.sqrt(_filled(jnp.diagonal(h)))
-    # Scaled to a diagonal of ones, to which the rounding of H is added: columns that
-    # are collinear, or more than the rows, then share their coefficient.
-    ridge = len(h) * jnp.finfo(h.dtype).eps * jnp.eye(len(h), dtype=h.dtype)
-    return root[:, None] * jnp.linalg.cholesky(correlation(h) + ridge)
+    # Scaled to a diagonal of ones, to which the rounding of H is added, and more until
+    # it has a factor: columns that are collinear, or more than the rows, then share
+    # their coefficient.
+    scaled, eye = correlation(h), jnp.eye(len(h), dtype=h.dtype)
+    ridge = len(h) * jnp.finfo(h.dtype).eps
+
+    def add(state):
+        ridge, _ = state
+        return 30 * ridge, jnp.linalg.cholesky(scaled + 30 * ridge * eye)
+
+    _, lower = jax.lax.while_loop(
+        lambda state: ~jnp.all(jnp.isfinite(state[1])) & (state[0] < 1),
+        add,
+        (jnp.asarray(ridge / 30, h.dtype), jnp.full_like(h, jnp.nan)),
+    )
+    return root[:, None] * lower
 
 
 def correlation(h: jax.Array) -> jax.Array:
@@ -163,4 +237,6 @@ def _row_curvature(data: Problem, params: Params) -> jax.Array:
 
 
 def _penalty(data: Problem, at: Coordinates) -> jax.Array:
-    return jnp.append(data.l2 * at.unit**2, 0)
+    # Of a column of 1e-20 the penalty is beyond the dtype, and its coefficient 0.
+    penalty = (jnp.sqrt(data.l2) * at.unit) ** 2
+    return jnp.append(jnp.minimum(penalty, jnp.finfo(penalty.dtype).max / 1e8), 0)

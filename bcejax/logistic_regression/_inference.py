@@ -101,7 +101,8 @@ def _covariance(
     # Curvatures of e⁻⁸⁰, of a fit that is all but certain, would overflow on the way.
     top = _constant(_positive(jnp.maximum(curvature.max(), data.l2)))
     curvature = curvature / top
-    design = _design(data.features, curvature, data.l2 / top, fit_intercept)
+    features = jnp.where(data.share[:, None] == 0, 0, data.features)
+    design = _design(features, curvature, data.l2 / top, fit_intercept)
 
     def information(basis):
         rows = _dot(design.columns, basis)

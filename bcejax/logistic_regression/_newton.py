@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from bcejax.logistic_regression import _curvature
-from bcejax.logistic_regression._curvature import MOST_COLUMNS, Coordinates
+from bcejax.logistic_regression._curvature import Coordinates
 from bcejax.logistic_regression._first_order import descend, max_norm
 from bcejax.logistic_regression._objective import Params, Problem, objective, pick
 
@@ -64,7 +65,7 @@ def certificate(data: Problem, found, fit_intercept: bool) -> Result:
 
 
 def _result(sample: Problem, at: Coordinates, state: State) -> Result:
-    step = _curvature.direction(sample, at, state.point, state.gradient)
+    step = _curvature.direction(sample, at, state.point, state.gradient, tol=0.01)
     decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
     slope = at.slope(state.gradient)
     params, step = at.params(state.point), at.params(step)
@@ -79,12 +80,17 @@ def _value_and_grad(data: Problem, at: Coordinates):
     return jax.value_and_grad(lambda point: objective(at.params(point), data))
 
 
+def _norm(at: Coordinates, gradient: jax.Array) -> jax.Array:
+    """In the units of the columns, and in those of columns of scale 1."""
+    return max_norm((at.slope(gradient), gradient))
+
+
 def _search(data: Problem, at: Coordinates, state: State, tol, max_steps) -> State:
     value_and_grad = _value_and_grad(data, at)
     rounding = 4 * jnp.finfo(state.point.dtype).eps
 
     def norm(state):
-        return max_norm(at.slope(state.gradient))
+        return _norm(at, state.gradient)
 
     def unfinished(state):
         # False for NaN too.
@@ -127,8 +133,9 @@ def _view(data: Problem, fit_intercept: bool) -> tuple[Problem, Coordinates]:
     n, d = data.features.shape
     if n * d * d <= SMALL:
         return data, _curvature.coordinates(data, fit_intercept)
+    stored = _curvature.stored(d)
     # If that is enough, no more than cost as much for H as all rows for two gradients.
-    rows = max(4 * d, min(50 * d, 2 * n // d)) if d < MOST_COLUMNS else 2 * d
+    rows = max(4 * d, min(50 * d, 2 * n // d)) if stored else 2 * d
     if rows >= n:
         return data, _curvature.coordinates(data, fit_intercept)
     sample = _sample(data, rows)
@@ -142,13 +149,16 @@ def _view(data: Problem, fit_intercept: bool) -> tuple[Problem, Coordinates]:
     return sample, at
 
 
-def _sample(data: Problem, rows: int, phase: float = 0.5) -> Problem:
-    """Rows at equal distances in the sum of the shares, so of one share each."""
+def _sample(data: Problem, rows: int, seed: int = 0) -> Problem:
+    """Rows of one share each, one from each of `rows` parts of the sum of shares."""
     share = pick(data.share, jnp.arange(len(data.share)))
     # The barrier keeps XLA from computing a sum of constants itself, for seconds.
     upto = jnp.cumsum(jax.lax.optimization_barrier(share))
-    places = (jnp.arange(rows) + phase) / rows * upto[-1]
-    chosen = jnp.searchsorted(upto, places, side="right")
+    # Somewhere in its part, as rows may repeat themselves in its rhythm.
+    places = np.arange(rows) + np.random.default_rng(seed).uniform(size=rows)
+    places = jnp.asarray(places / rows, upto.dtype) * upto[-1]
+    last = jnp.searchsorted(upto, upto[-1])
+    chosen = jnp.minimum(jnp.searchsorted(upto, places, side="right"), last)
     part = jax.tree.map(lambda a: pick(a, chosen) if a.ndim else a, data)
     return part._replace(share=jnp.full_like(part.share, 1 / rows))
 
@@ -158,8 +168,9 @@ def _approach(data, sample, at, point, tol, max_steps) -> State:
     n, d = data.features.shape
     rows = len(sample.features)
     if rows >= 20 * d:  # of fewer the optimum is too far from that of all rows
-        point = _optimum(sample, _sample(data, rows, phase=0), at, point)
-    if d < MOST_COLUMNS and rows * d <= 20 * n:
+        fresh = _sample(data, rows, seed=1)
+        point = _optimum(sample, fresh, at, point, jnp.minimum(max_steps, 20))
+    if _curvature.stored(d) and rows * d <= 20 * n:
         stretch, shrink = _whitening(_curvature.hessian(sample, at, point), rows)
     else:
         root = jnp.sqrt(_curvature.diagonal(sample, at, point))
@@ -171,7 +182,7 @@ def _approach(data, sample, at, point, tol, max_steps) -> State:
         lambda u: objective(at.params(point + shrink(u)), data),
         tol,
         jnp.minimum(max_steps, 50),
-        lambda gradient: max_norm(at.slope(stretch(gradient))),
+        lambda gradient: _norm(at, stretch(gradient)),
     )
     point += shrink(found.params)
     return _state(point, found.loss, stretch(found.gradient), found.steps)
@@ -197,10 +208,10 @@ def _whitening(h: jax.Array, rows: int):
     )
 
 
-def _optimum(sample, fresh, at, point):
+def _optimum(sample, fresh, at, point, max_steps):
     """The optimum of the sample, if it is better than `point` on fresh rows."""
     loss, gradient = _value_and_grad(sample, at)(point)
     start = _state(point, loss, gradient, jnp.int32(0))
-    found = _search(sample, at, start, 1e-4, 20).point
+    found = _search(sample, at, start, 1e-4, max_steps).point
     losses = [objective(at.params(p), fresh) for p in (found, point)]
     return jnp.where(losses[0] < losses[1], found, point)

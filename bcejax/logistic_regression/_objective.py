@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bcejax import _checks
-from bcejax._bce import _bce_unweighted
+from bcejax._bce import _bce_dx, _bce_unweighted
 
 Params = tuple[jax.Array, jax.Array]  # weights (d,) and bias ()
 
@@ -50,6 +50,7 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     labels, weight, offset, l2 = (
         a.astype(features.dtype) for a in (labels, weight, offset, l2)
     )
+    weight = weight / weight.max()  # lest the sum overflow
     return Problem(features, labels, weight / weight.sum(), offset, l2)
 
 
@@ -171,6 +172,9 @@ def separated(params: Params, step: Params, problem: Problem) -> jax.Array:
     right = (positive & (logits > 0)) | (negative & (logits < 0))
     ahead = jnp.where(positive, moved, jnp.where(negative, -moved, -jnp.abs(moved)))
     ahead = jnp.where(problem.share == 0, 0, ahead)
-    far = jnp.max(ahead)
+    # Far by the rows that still pull: others move for nothing.
+    pull = jnp.abs(_bce_dx(logits + problem.offset, problem.labels, None))
+    pulls = (pull > jnp.finfo(pull.dtype).tiny) | (problem.l2 > 0)
+    far = jnp.max(jnp.where(pulls, ahead, 0))
     along = (far > 0.05) & (jnp.min(ahead) >= -1e-3 * far)
     return along | jnp.all(right | (problem.share == 0))

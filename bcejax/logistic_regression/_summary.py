@@ -134,7 +134,8 @@ def _totals(fit, features, labels, l2, sample_weight, offset) -> jax.Array:
         data.labels, data.share, None if offset is None else data.offset, None
     )
     fitted = fitted_logits(fit, data)
-    logits = fitted, jnp.zeros_like(fitted) + data.offset + best
+    # Zeros that are sharded as the labels are: jax 0.12 does not shard `zeros_like`.
+    logits = fitted, 0 * data.labels + data.offset + best
     losses = [_bce_unweighted(x, data.labels) for x in logits]
     losses += [_bernoulli_divergence(_logit(data.labels), x) for x in logits]
     means = [jnp.sum(data.share * a, where=data.share != 0) for a in losses]
