@@ -76,7 +76,7 @@ class Coordinates(NamedTuple):
 
 
 def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
-    features, share = data.features, data.share
+    features = data.features
     origin = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
         some = np.linspace(0, len(features) - 1, 15).astype(int)
@@ -108,11 +108,9 @@ def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
         mean = jnp.zeros_like(origin)
         for _ in range(2 * fit_intercept):  # the second is what rounding left
             mean = mean + of_rows(lambda x, mean=mean: x - mean)
-        gap = jnp.where((share > 0)[:, None], jnp.abs(features - mean), 0)
-        largest = jnp.max(gap, 0)
-        largest = jnp.where(largest > 0, largest, 1)
-        square = of_rows(lambda x: ((x - mean) / largest) ** 2)
-        return mean, largest * jnp.sqrt(square)
+        gap = of_rows(lambda x: jnp.abs(x - mean))  # divided by, lest squares overflow
+        gap = jnp.where(gap > 0, gap, 1)
+        return mean, gap * jnp.sqrt(of_rows(lambda x: ((x - mean) / gap) ** 2))
 
     mean, scale = jax.lax.cond(
         near, lambda: (origin + reach * first, reach * jnp.sqrt(variance)), exactly
