@@ -87,8 +87,8 @@ def fit(
       solver: "newton", at home with columns of any scale; "lbfgs", or any optax
         optimiser of plain parameters, such as `optax.adam(0.1)`. Make it once: each new
         one compiles anew.
-      tol: stop when no component of the gradient exceeds this; with "newton" neither
-        in the units of the columns nor in units of their standard deviations.
+      tol: stop when no component of the gradient exceeds this; with "newton" none may
+        exceed 100 tol per standard deviation of its column either.
       max_steps: stop after so many steps; with `batch_size`, after so many epochs.
       batch_size: rows a step, in a new order every epoch. For optax optimisers.
       key: of the randomness of the batches, such as `jax.random.key(0)`.

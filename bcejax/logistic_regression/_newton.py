@@ -81,8 +81,8 @@ def _value_and_grad(data: Problem, at: Coordinates):
 
 
 def _norm(at: Coordinates, gradient: jax.Array) -> jax.Array:
-    """In the units of the columns, and in those of columns of scale 1."""
-    return max_norm((at.slope(gradient), gradient))
+    """In the units of the columns, where those of a scale of 1e-6 are always near 0."""
+    return max_norm((at.slope(gradient), gradient / 100))
 
 
 def _search(data: Problem, at: Coordinates, state: State, tol, max_steps) -> State:
