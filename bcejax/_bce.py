@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from bcejax import _checks
+from bcejax._range_check import in_range
 from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _tail, _times
 
 
@@ -107,7 +108,12 @@ def bce_with_logits_hessian(
     return _apply(_bce_dxx, logits, labels, where, pos_weight=pos_weight)
 
 
-_RANGES = {"pos_weight": (0, jnp.inf), "alpha": (0, 1), "gamma": (0, jnp.inf)}
+_RANGES = {
+    "probs": (0, 1),
+    "pos_weight": (0, jnp.inf),
+    "alpha": (0, 1),
+    "gamma": (0, jnp.inf),
+}
 
 
 def _apply(core, x, labels, where, name="logits", **others) -> jax.Array:
@@ -115,12 +121,7 @@ def _apply(core, x, labels, where, name="logits", **others) -> jax.Array:
     x, labels, where = map(_checks.array, (x, labels, where))
     others = {key: _checks.array(other) for key, other in others.items()}
     names = name, *others
-    result = _compiled(core, names, x, labels, tuple(others.values()), where)
-    _checks.in_range(labels, "labels", 0, 1, where)
-    for key, other in others.items():
-        if other is not None:
-            _checks.in_range(other, key, *_RANGES[key], where)
-    return result
+    return _compiled(core, names, x, labels, tuple(others.values()), where)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -146,10 +147,21 @@ def _compiled(core, names, x, labels, others, where) -> jax.Array:
         where = _checks.broadcastable(where, "where", x, name)
         # Masked twice: here, so that no NaN enters, and below, for the zero itself.
         arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
-    result = core(*arguments)
+    x_masked, y_masked, *others_masked = arguments
+    result = core(
+        _in_own_range(x_masked, name),
+        in_range(y_masked, "labels", 0, 1),
+        *map(_in_own_range, others_masked, other_names),
+    )
     if where is not None:
         result = jnp.where(where, result, 0)
     return result.astype(x.dtype)
+
+
+def _in_own_range(argument, name: str):
+    if argument is None or name not in _RANGES:
+        return argument
+    return in_range(argument, name, *_RANGES[name])
 
 
 def _bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
@@ -232,9 +244,7 @@ def bce_with_probs(
       >>> print(bce_with_probs(jnp.array([0, 0.5, 1]), jnp.array([0, 1, 0])))
       [0.     0.6931    inf]
     """
-    loss = _apply(_bce_with_probs, probs, labels, where, name="probs")
-    _checks.in_range(probs, "probs", 0, 1, where)
-    return loss
+    return _apply(_bce_with_probs, probs, labels, where, name="probs")
 
 
 @jax.custom_jvp
@@ -282,11 +292,7 @@ def smooth_labels(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
       C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, Rethinking the Inception
       architecture for computer vision, CVPR 2016, https://arxiv.org/abs/1512.00567
     """
-    labels, amount = _checks.array(labels), _checks.array(amount)
-    result = _smooth(labels, amount)
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(amount, "amount", 0, 1)
-    return result
+    return _smooth(_checks.array(labels), _checks.array(amount))
 
 
 @jax.jit
@@ -294,5 +300,6 @@ def _smooth(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
     y, a = _checks.real(labels, "labels"), _checks.real(amount, "amount")
     a = _checks.broadcastable(a, "amount", y, "labels")
     dtype = _checks.widened(y.dtype)
-    y, a = y.astype(dtype), a.astype(dtype)
+    y = in_range(y.astype(dtype), "labels", 0, 1)
+    a = in_range(a.astype(dtype), "amount", 0, 1)
     return y * (1 - a) + a / 2

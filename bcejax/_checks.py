@@ -1,18 +1,12 @@
 """Which arguments are accepted.
 
 Shapes and dtypes are checked while JAX traces, so they cost nothing at run time. Ranges
-depend on values: they are `checkify.debug_check`s, which compute nothing unless the
-caller wraps the computation with `jax.experimental.checkify.checkify`.
+depend on values: `_range_check` has them.
 """
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
-from jax.extend.core import get_opaque_trace_state
 from jax.typing import ArrayLike
-
-with jax.ensure_compile_time_eval():  # whoever imports this may be tracing
-    _EAGER = get_opaque_trace_state(convention="flax")
 
 _FLOATS = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
 
@@ -67,32 +61,11 @@ def broadcastable(x: jax.Array, name: str, like: jax.Array, like_name: str):
         ) from None
 
 
-def in_range(x: ArrayLike, name: str, low: float, high: float, where=None) -> None:
-    """Under checkify: an error unless low ≤ x ≤ high wherever `where` is True.
-
-    To be called beside a compiled function, not in it: even a check that computes
-    nothing makes JAX dispatch such a function from Python, in 60 µs for 6. An eager
-    call, which checkify never sees, goes without.
-    """
-    if get_opaque_trace_state(convention="flax") == _EAGER:
-        return
-    x = jnp.asarray(x)
-    x = x.astype(widened(x.dtype))  # integers cannot hold the ±∞ below
-    where = jnp.asarray(True if where is None else where)
-    x, where = jnp.broadcast_arrays(x, where)
-    checkify.debug_check(
-        jnp.all((x >= low) & (x <= high) | ~where),
-        f"{name} must lie in [{low:g}, {high:g}], got {{least}} to {{most}}",
-        least=jnp.min(x, initial=jnp.inf, where=where),
-        most=jnp.max(x, initial=-jnp.inf, where=where),
-    )
-
-
 def widened(dtype: jnp.dtype) -> jnp.dtype:
     """The dtype to compute in: float64 for float64, float32 for all others."""
     return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
 def array(x):
-    """Lists as arrays, which jit would take for one argument a number."""
+    """Convert lists: jit would trace every number in one as a separate argument."""
     return jnp.asarray(x) if isinstance(x, (list, tuple)) else x

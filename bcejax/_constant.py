@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._bce import _bce_dx, _ratio
+from bcejax._range_check import in_range
 from bcejax._sigmoid import _log_ratio, _sigmoid_slope, _times
 
 
@@ -55,10 +56,7 @@ def optimal_logit(
     """
     labels, weights, offset = map(_checks.array, (labels, weights, offset))
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
-    result = _optimal_logit(labels, weights, offset, axis)
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(1 if weights is None else weights, "weights", 0, jnp.inf)
-    return result
+    return _optimal_logit(labels, weights, offset, axis)
 
 
 @partial(jax.jit, static_argnames="axis")
@@ -74,6 +72,7 @@ def _optimal_logit(labels, weights, offset, axis) -> jax.Array:
 
     axis = tuple(range(y.ndim)) if axis is None else axis
     y, w, f = (a.astype(_checks.widened(dtype)) for a in (y, w, f))
+    y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
     # The answer does not depend on the scale of the weights, which must not overflow
     # in a sum, nor their product with a slope of e⁻⁸⁰ underflow. By its root, twice:
     # the reciprocal of a large float is 0 on XLA's CPU.

@@ -29,6 +29,7 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._bce import _ratio
+from bcejax._range_check import in_range
 from bcejax._sigmoid import _ATANH, _log_ratio, _times
 
 
@@ -128,23 +129,18 @@ def kl_divergence(
 
 
 def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
-    result = _summed(core, axis, base, distributions)
-    for name, p in distributions.items():
-        _checks.in_range(p, name, 0, 1)
-    if base is not None:
-        _checks.in_range(base, "base", 0, jnp.inf)
-    return result
+    return _summed(core, axis, base, distributions)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _summed(core, axis, base, distributions: dict) -> jax.Array:
-    terms, dtype = _terms(core, distributions)
+    terms, dtype = _terms(core, distributions, (0, 1))
     result = jnp.sum(terms, axis)
     if base is not None:
         base = _checks.real(base, "base")
         if base.shape != ():
             raise ValueError(f"base must be a scalar, got shape {base.shape}.")
-        result /= jnp.log(base.astype(result.dtype))
+        result /= jnp.log(in_range(base.astype(result.dtype), "base", 0, jnp.inf))
     return result.astype(dtype)
 
 
@@ -154,7 +150,7 @@ def _elementwise(core, arguments: dict) -> jax.Array:
     return terms.astype(dtype)
 
 
-def _terms(core, arguments: dict) -> tuple[jax.Array, jnp.dtype]:
+def _terms(core, arguments: dict, limits=None) -> tuple[jax.Array, jnp.dtype]:
     """`core` of the arguments, 16 bits widened, and the dtype to round it to."""
     arrays = [_checks.floating(x, name) for name, x in arguments.items()]
     first, last = arrays[0], arrays[-1]
@@ -165,7 +161,13 @@ def _terms(core, arguments: dict) -> tuple[jax.Array, jnp.dtype]:
             f"got {first_name} {first.shape} and {last_name} {last.shape}."
         )
     dtype = jnp.promote_types(first.dtype, last.dtype)
-    return core(*(x.astype(_checks.widened(dtype)) for x in arrays)), dtype
+    arrays = [x.astype(_checks.widened(dtype)) for x in arrays]
+    if limits is not None:
+        arrays = [
+            in_range(x, name, *limits)
+            for x, name in zip(arrays, arguments, strict=True)
+        ]
+    return core(*arrays), dtype
 
 
 # The terms of the sums. At p = 0 the slopes are ±∞, or 0 where q is 0 as well; `_times`

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from numpy.polynomial import Chebyshev, Polynomial
 
 from bcejax import _checks
+from bcejax._range_check import in_range
 
 
 def _elementwise(core, x: ArrayLike, name: str) -> jax.Array:
@@ -171,9 +172,11 @@ def logit(p: ArrayLike) -> jax.Array:
       >>> print(logit(jnp.array([0, 0.25, 0.5, 1])))
       [   -inf -1.0986  0.         inf]
     """
-    result = _elementwise(_logit, p, "p")
-    _checks.in_range(p, "p", 0, 1)
-    return result
+    return _elementwise(_checked_logit, p, "p")
+
+
+def _checked_logit(p: jax.Array) -> jax.Array:
+    return _logit(in_range(p, "p", 0, 1))
 
 
 def _logit(p: jax.Array) -> jax.Array:

@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from bcejax import _checks
+from bcejax._range_check import in_range
 from bcejax._softmax_rows import _dense, _integer, _log_softmax
 
 _HINT = " The order of arguments is (logits, labels)."
@@ -97,9 +98,7 @@ def softmax_cross_entropy(
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
     logits, labels, where = map(_checks.array, (logits, labels, where))
-    result = _compiled_dense(_static(axis), logits, labels, where)
-    _checks.in_range(labels, "labels", 0, jnp.inf, where)
-    return result
+    return _compiled_dense(_static(axis), logits, labels, where)
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -111,9 +110,11 @@ def softmax_cross_entropy_with_integer_labels(
 ) -> jax.Array:
     """Cross-entropy −log p_y of the softmax with the index y of the right class.
 
-    No array of one-hot labels is built. A negative index counts from the end. Loss and
-    gradient are NaN for an index outside [−classes, classes), which is an error under
-    `jax.experimental.checkify.checkify`.
+    No array of one-hot labels is built. Loss and gradient are NaN for an index outside
+    [−classes, classes). A negative index counts from the end, as in NumPy; where −1
+    means a row to ignore, that would train on the last class, so it is an error under
+    `jax.experimental.checkify.checkify`. Write `labels % classes` to say that an index
+    counts from the end.
 
     Args:
       logits: `[..., classes]`, floating point.
@@ -138,13 +139,7 @@ def softmax_cross_entropy_with_integer_labels(
       As `softmax_cross_entropy`.
     """
     logits, labels, where = map(_checks.array, (logits, labels, where))
-    result = _compiled_integer(_static(axis), logits, labels, where)
-    shape = jnp.shape(logits)
-    axes = normalize_axis_tuple(axis, len(shape))
-    classes = prod(shape[i] for i in axes)
-    rows = where if where is None else jnp.any(jnp.broadcast_to(where, shape), axes)
-    _checks.in_range(labels, "labels", -classes, classes - 1, rows)
-    return result
+    return _compiled_integer(_static(axis), logits, labels, where)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -169,6 +164,7 @@ def _compiled_dense(axis, logits, labels, where) -> jax.Array:
     y = y.astype(_checks.widened(x.dtype))
     if where is not None:
         y = jnp.where(where, y, 0)
+    y = in_range(y, "labels", 0, jnp.inf)
     loss = _dense(_masked_rows(x, where, axes), _rows(y, axes))
     return _kept(loss, where, axes).astype(x.dtype)
 
@@ -186,7 +182,9 @@ def _compiled_integer(axis, logits, labels, where) -> jax.Array:
             f"got labels {y.shape} and logits {x.shape}."
         )
     x_rows = _masked_rows(x, where, axes)
-    loss = _integer(x_rows, _index(y, x_rows.shape[-1]))
+    classes = x_rows.shape[-1]
+    y = in_range(_kept(y, where, axes), "labels", 0, classes - 1)
+    loss = _integer(x_rows, _index(y, classes))
     return _kept(loss, where, axes).astype(x.dtype)
 
 
@@ -225,14 +223,15 @@ def _rows_inverse(rows: jax.Array, shape, axes: tuple[int, ...]) -> jax.Array:
 def _masked_rows(x: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
     x = x.astype(_checks.widened(x.dtype))
     if where is not None:
-        # A row without any class is left finite, lest its 0/0 reach the gradient.
+        # A row without any class is left finite, so that no 0/0 reaches the gradient.
         hidden = jnp.where(jnp.any(where, axes, keepdims=True), -jnp.inf, 0)
         x = jnp.where(where, x, hidden.astype(x.dtype))
     return _rows(x, axes)
 
 
-def _kept(loss: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
-    return loss if where is None else jnp.where(jnp.any(where, axes), loss, 0)
+def _kept(rows: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
+    """`rows`, 0 for those without any class."""
+    return rows if where is None else jnp.where(jnp.any(where, axes), rows, 0)
 
 
 def _index(y: jax.Array, classes: int) -> jax.Array:

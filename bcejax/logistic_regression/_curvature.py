@@ -76,6 +76,22 @@ class Coordinates(NamedTuple):
 
 
 def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
+    origin, reach, shared, near = _shared_moments(data, fit_intercept)
+    mean, scale = jax.lax.cond(
+        near, lambda: shared, lambda: _exact_moments(data, fit_intercept)
+    )
+    limits = jnp.finfo(scale.dtype)
+    varies = (scale > 4 * limits.eps * jnp.abs(mean)) & (scale > limits.tiny)
+    unit = jnp.where(varies, 1 / scale, 0)
+    intercept = jnp.asarray(fit_intercept, scale.dtype)
+    return Coordinates(mean, unit, intercept, origin, reach, near)
+
+
+def _shared_moments(data: Problem, fit_intercept: bool):
+    """Origin and reach of the table, mean and scale by it, and whether these are good.
+
+    The table is the same for all fits of a `vmap` over weights.
+    """
     features = data.features
     origin = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
@@ -84,42 +100,36 @@ def coordinates(data: Problem, fit_intercept: bool) -> Coordinates:
     width = jnp.max(jnp.abs(features - origin), 0)
     reach = jnp.where(width > 0, width, 1)
 
-    def moments(block):
+    def of_block(block):
         t = (block.features - origin) / reach
         return over_rows(block.share, t), over_rows(block.share, t**2)
 
-    first, second = over_blocks(moments, data)
+    first, second = over_blocks(of_block, data)
     first = first if fit_intercept else jnp.zeros_like(first)
     variance = jnp.maximum(second - first**2, 0)
     # Else the digits are lost of a group of rows that is far from all the others.
     near = (jnp.abs(first) <= 30 * jnp.sqrt(variance)) & ((variance > 0) | (width == 0))
-    near = _of_all(jnp.all(near))
+    mean, scale = origin + reach * first, reach * jnp.sqrt(variance)
+    return origin, reach, (mean, scale), _of_all(jnp.all(near))
 
-    def of_rows(function):
+
+def _exact_moments(data: Problem, fit_intercept: bool):
+    """Mean and scale of the rows that count."""
+
+    def average(function):
         def of_block(block):
-            counts = (block.share > 0)[:, None]
-            return over_rows(
-                block.share, jnp.where(counts, function(block.features), 0)
-            )
+            values = function(block.features)
+            values = jnp.where((block.share > 0)[:, None], values, 0)
+            return over_rows(block.share, values)
 
         return over_blocks(of_block, data)
 
-    def exactly():
-        mean = jnp.zeros_like(origin)
-        for _ in range(2 * fit_intercept):  # the second is what rounding left
-            mean = mean + of_rows(lambda x, mean=mean: x - mean)
-        gap = of_rows(lambda x: jnp.abs(x - mean))  # divided by, lest squares overflow
-        gap = jnp.where(gap > 0, gap, 1)
-        return mean, gap * jnp.sqrt(of_rows(lambda x: ((x - mean) / gap) ** 2))
-
-    mean, scale = jax.lax.cond(
-        near, lambda: (origin + reach * first, reach * jnp.sqrt(variance)), exactly
-    )
-    limits = jnp.finfo(features.dtype)
-    varies = (scale > 4 * limits.eps * jnp.abs(mean)) & (scale > limits.tiny)
-    unit = jnp.where(varies, 1 / scale, 0)
-    intercept = jnp.asarray(fit_intercept, features.dtype)
-    return Coordinates(mean, unit, intercept, origin, reach, near)
+    mean = jnp.zeros(data.features.shape[1], data.features.dtype)
+    for _ in range(2 * fit_intercept):  # the second is what rounding left
+        mean = mean + average(lambda x, mean=mean: x - mean)
+    gap = average(lambda x: jnp.abs(x - mean))  # divided by, lest squares overflow
+    gap = jnp.where(gap > 0, gap, 1)
+    return mean, gap * jnp.sqrt(average(lambda x: ((x - mean) / gap) ** 2))
 
 
 @jax.custom_batching.custom_vmap

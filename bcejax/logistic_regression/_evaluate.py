@@ -26,6 +26,7 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._bce import _bce_dx, _bce_unweighted
+from bcejax._range_check import in_range
 from bcejax._sigmoid import _sigmoid, _times
 
 
@@ -157,11 +158,7 @@ def calibration(
 
 def _apply(core, logits, labels, weights, *options):
     logits, labels, weights = map(_checks.array, (logits, labels, weights))
-    result = _compiled(core, options, logits, labels, weights)
-    _checks.in_range(labels, "labels", 0, 1)
-    if weights is not None:
-        _checks.in_range(weights, "weights", 0, jnp.inf)
-    return result
+    return _compiled(core, options, logits, labels, weights)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -177,8 +174,9 @@ def _compiled(core, options, logits, labels, weights):
     w = _checks.real(1 if weights is None else weights, "weights")
     y = _checks.same_shape_or_scalar(y, "labels", x, "logits")
     w = _checks.same_shape_or_scalar(w, "weights", x, "logits")
-    dtype = _checks.widened(x.dtype)
-    return core(x.astype(dtype), y.astype(dtype), w.astype(dtype), *options)
+    x, y, w = (a.astype(_checks.widened(x.dtype)) for a in (x, y, w))
+    y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
+    return core(x, y, w, *options)
 
 
 def _log_loss(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:

@@ -18,13 +18,12 @@ from bcejax.logistic_regression._first_order import (
 from bcejax.logistic_regression._newton import certificate, newton
 from bcejax.logistic_regression._objective import (
     Params,
-    check_ranges,
     linear,
     objective,
+    on_each_device,
     problem,
     separated,
     table,
-    whole,
 )
 
 
@@ -111,9 +110,7 @@ def fit(
       chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
-    model = _fit(*data, init, tol, max_steps, fit_intercept, solver, batch_size, key)
-    check_ranges(labels, l2, sample_weight)
-    return model
+    return _fit(*data, init, tol, max_steps, fit_intercept, solver, batch_size, key)
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
@@ -246,5 +243,4 @@ def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Par
     bias = bias if fit_intercept else jnp.zeros_like(bias)
     params = weights.astype(dtype), bias.astype(dtype)
     # On the mesh of sharded features, whole on each device: so is then the gradient.
-    on_mesh = whole(features)
-    return jax.sharding.reshard(params, on_mesh) if on_mesh else params
+    return on_each_device(params, features)

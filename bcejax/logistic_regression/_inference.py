@@ -26,7 +26,6 @@ from bcejax._sigmoid import _sigmoid_slope
 from bcejax.logistic_regression._fit import Fit, predict_logits
 from bcejax.logistic_regression._objective import (
     Problem,
-    check_ranges,
     over_rows,
     problem,
 )
@@ -86,9 +85,7 @@ def covariance(
     if kind not in ("fisher", "sandwich"):
         raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
     data = map(_checks.array, (features, labels, l2, sample_weight, offset))
-    result = _covariance(fit, *data, fit_intercept, kind)
-    check_ranges(labels, l2, sample_weight)
-    return result
+    return _covariance(fit, *data, fit_intercept, kind)
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))

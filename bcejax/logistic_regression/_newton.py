@@ -19,7 +19,13 @@ from jax.scipy.linalg import solve_triangular
 from bcejax.logistic_regression import _curvature
 from bcejax.logistic_regression._curvature import Coordinates
 from bcejax.logistic_regression._first_order import descend, max_norm
-from bcejax.logistic_regression._objective import Params, Problem, objective, pick
+from bcejax.logistic_regression._objective import (
+    Params,
+    Problem,
+    objective,
+    on_each_device,
+    pick,
+)
 
 LONGEST = 20  # step of a coefficient of a column of scale 1
 SMALL = 2**28  # products for H that are not worth a sample
@@ -30,7 +36,6 @@ class State(NamedTuple):
     loss: jax.Array
     gradient: jax.Array  # in the coordinates
     steps: jax.Array
-    stalled: jax.Array  # no step changes the loss by more than its rounding
 
 
 class Result(NamedTuple):
@@ -47,8 +52,7 @@ def newton(data: Problem, start: Params, fit_intercept: bool, tol, max_steps) ->
     sample, at = _view(data, fit_intercept)
     point = at.point(start)
     if sample is data:
-        loss, gradient = _value_and_grad(data, at)(point)
-        state = _state(point, loss, gradient, jnp.int32(0))
+        state = _begin(data, at, point)
     else:
         state = _approach(data, sample, at, point, tol, max_steps)
     return _result(sample, at, _search(data, at, state, tol, max_steps))
@@ -60,7 +64,7 @@ def certificate(data: Problem, found, fit_intercept: bool) -> Result:
     point = at.point(found.params)
     _, pull = jax.vjp(at.params, point)
     (gradient,) = pull(found.gradient)
-    result = _result(sample, at, _state(point, found.loss, gradient, found.steps))
+    result = _result(sample, at, State(point, found.loss, gradient, found.steps))
     return result._replace(params=found.params, gradient=found.gradient)
 
 
@@ -72,8 +76,8 @@ def _result(sample: Problem, at: Coordinates, state: State) -> Result:
     return Result(params, state.loss, slope, state.steps, decrement, step)
 
 
-def _state(point, loss, gradient, steps) -> State:
-    return State(point, loss, gradient, steps, jnp.zeros_like(loss, bool))
+def _begin(data: Problem, at: Coordinates, point: jax.Array) -> State:
+    return State(point, *_value_and_grad(data, at)(point), jnp.int32(0))
 
 
 def _value_and_grad(data: Problem, at: Coordinates):
@@ -85,18 +89,19 @@ def _norm(at: Coordinates, gradient: jax.Array) -> jax.Array:
     return max_norm((at.slope(gradient), gradient / 100))
 
 
-def _search(data: Problem, at: Coordinates, state: State, tol, max_steps) -> State:
+def _search(data: Problem, at: Coordinates, start: State, tol, max_steps) -> State:
+    """Steps until the gradient is within `tol`, or none makes a difference any more."""
     value_and_grad = _value_and_grad(data, at)
-    rounding = 4 * jnp.finfo(state.point.dtype).eps
+    rounding = 4 * jnp.finfo(start.point.dtype).eps
 
-    def norm(state):
-        return _norm(at, state.gradient)
-
-    def unfinished(state):
+    def unfinished(carry):
         # False for NaN too.
-        return ~state.stalled & (state.steps < max_steps) & (norm(state) > tol)
+        state, stalled = carry
+        left = _norm(at, state.gradient)
+        return ~stalled & (state.steps < max_steps) & (left > tol)
 
-    def advance(state):
+    def advance(carry):
+        state, _ = carry
         step = _curvature.direction(data, at, state.point, state.gradient)
         noise = rounding * jnp.abs(state.loss)
 
@@ -111,18 +116,17 @@ def _search(data: Problem, at: Coordinates, state: State, tol, max_steps) -> Sta
         length, loss, gradient, falls = jax.lax.while_loop(
             lambda trial: ~trial[3] & (trial[0] > 2.0**-20 * longest),
             halve,
-            (2 * longest, state.loss, state.gradient, jnp.zeros_like(state.stalled)),
+            (2 * longest, state.loss, state.gradient, jnp.zeros_like(state.loss, bool)),
         )
-        moved = State(
-            state.point + length * step, loss, gradient, state.steps + 1, False
-        )
-        better = (loss < state.loss - noise) | (norm(moved) < norm(state) / 2)
-        moved = moved._replace(stalled=~better)
-        kept = state._replace(steps=state.steps + 1, stalled=jnp.array(True))
-        take = falls & (better | (norm(moved) < norm(state)))
-        return jax.tree.map(partial(jnp.where, take), moved, kept)
+        before, after = _norm(at, state.gradient), _norm(at, gradient)
+        much = falls & ((loss < state.loss - noise) | (after < before / 2))
+        moved = State(state.point + length * step, loss, gradient, state.steps)
+        take = much | (falls & (after < before))
+        state = jax.tree.map(partial(jnp.where, take), moved, state)
+        return state._replace(steps=state.steps + 1), ~much
 
-    return jax.lax.while_loop(unfinished, advance, state)
+    start = start, jnp.zeros_like(start.loss, bool)
+    return jax.lax.while_loop(unfinished, advance, start)[0]
 
 
 # Many rows
@@ -151,13 +155,13 @@ def _view(data: Problem, fit_intercept: bool) -> tuple[Problem, Coordinates]:
 
 def _sample(data: Problem, rows: int, seed: int = 0) -> Problem:
     """Rows of one share each, one from each of `rows` parts of the sum of shares."""
-    share = pick(data.share, jnp.arange(len(data.share)))
+    share = on_each_device(data.share, data.features)
     # The barrier keeps XLA from computing a sum of constants itself, for seconds.
     upto = jnp.cumsum(jax.lax.optimization_barrier(share))
     # Somewhere in its part, as rows may repeat themselves in its rhythm.
     places = np.arange(rows) + np.random.default_rng(seed).uniform(size=rows)
     places = jnp.asarray(places / rows, upto.dtype) * upto[-1]
-    last = jnp.searchsorted(upto, upto[-1])
+    last = jnp.searchsorted(upto, upto[-1])  # row that counts
     chosen = jnp.minimum(jnp.searchsorted(upto, places, side="right"), last)
     part = jax.tree.map(lambda a: pick(a, chosen) if a.ndim else a, data)
     return part._replace(share=jnp.full_like(part.share, 1 / rows))
@@ -185,7 +189,7 @@ def _approach(data, sample, at, point, tol, max_steps) -> State:
         lambda gradient: _norm(at, stretch(gradient)),
     )
     point += shrink(found.params)
-    return _state(point, found.loss, stretch(found.gradient), found.steps)
+    return State(point, found.loss, stretch(found.gradient), found.steps)
 
 
 def _whitening(h: jax.Array, rows: int):
@@ -201,7 +205,6 @@ def _whitening(h: jax.Array, rows: int):
     # The sample has missed the rows on which a column of next to no curvature has it.
     floor = jnp.max(diagonal) / 100
     lower = _curvature.factor(h + jnp.diag(jnp.maximum(floor - diagonal, 0)))
-    lower = jnp.where(jnp.all(jnp.isfinite(lower)), lower, jnp.eye(len(h)))
     return (
         lambda v: lower @ v,
         lambda u: solve_triangular(lower, u, trans=1, lower=True),
@@ -210,8 +213,6 @@ def _whitening(h: jax.Array, rows: int):
 
 def _optimum(sample, fresh, at, point, max_steps):
     """The optimum of the sample, if it is better than `point` on fresh rows."""
-    loss, gradient = _value_and_grad(sample, at)(point)
-    start = _state(point, loss, gradient, jnp.int32(0))
-    found = _search(sample, at, start, 1e-4, max_steps).point
+    found = _search(sample, at, _begin(sample, at, point), 1e-4, max_steps).point
     losses = [objective(at.params(p), fresh) for p in (found, point)]
     return jnp.where(losses[0] < losses[1], found, point)

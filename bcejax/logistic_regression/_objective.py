@@ -8,6 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bcejax import _checks
 from bcejax._bce import _bce_dx, _bce_unweighted
+from bcejax._range_check import in_range
 
 Params = tuple[jax.Array, jax.Array]  # weights (d,) and bias ()
 
@@ -50,16 +51,11 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     labels, weight, offset, l2 = (
         a.astype(features.dtype) for a in (labels, weight, offset, l2)
     )
-    weight = weight / weight.max()  # lest the sum overflow
+    labels = in_range(labels, "labels", 0, 1)
+    weight = in_range(weight, "sample_weight", 0, jnp.inf)
+    l2 = in_range(l2, "l2", 0, jnp.inf)
+    weight = weight / weight.max()  # so that the sum cannot overflow
     return Problem(features, labels, weight / weight.sum(), offset, l2)
-
-
-def check_ranges(labels, l2, sample_weight) -> None:
-    """To be called beside the compiled function: see `_checks.in_range`."""
-    _checks.in_range(labels, "labels", 0, 1)
-    _checks.in_range(l2, "l2", 0, jnp.inf)
-    if sample_weight is not None:
-        _checks.in_range(sample_weight, "sample_weight", 0, jnp.inf)
 
 
 def table(features) -> jax.Array:
@@ -82,16 +78,21 @@ def linear(params: Params, features: jax.Array) -> jax.Array:
 def over_rows(a: jax.Array, b: jax.Array) -> jax.Array:
     """aᵀ b, on a mesh whole on each device."""
     highest = jax.lax.Precision.HIGHEST
-    return jnp.matmul(a.T, b, precision=highest, out_sharding=whole(b))
+    return jnp.matmul(a.T, b, precision=highest, out_sharding=_whole(b))
 
 
 def pick(a: jax.Array, rows: jax.Array) -> jax.Array:
     """Some rows, on a mesh whole on each device."""
-    return a.at[rows].get(out_sharding=whole(a))
+    return a.at[rows].get(out_sharding=_whole(a))
 
 
-def whole(a: jax.Array) -> NamedSharding | None:
-    """How to hold an array on each device of the mesh that `a` is on, if it is."""
+def on_each_device(tree, features: jax.Array):
+    """Arrays, whole on each device of the mesh that the features are on, if it is."""
+    sharding = _whole(features)
+    return jax.sharding.reshard(tree, sharding) if sharding else tree
+
+
+def _whole(a: jax.Array) -> NamedSharding | None:
     mesh = jax.typeof(a).sharding.mesh
     return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
 

@@ -1,6 +1,6 @@
 """The README's picture: where the derivatives of the usual losses end.
 
-python benchmarks/picture.py             writes derivatives.svg
+python benchmarks/derivatives.py         writes derivatives.svg
 """
 
 from pathlib import Path
