@@ -2,89 +2,62 @@
 
 Where one class takes almost everything, log p_k = −log1p(Σ_{j≠k} exp(x_j − x_k)) and
 1 − p_k = Σ_{j≠k} p_j are small and yet known to the last digits, which x_k − log Σ and
-1 − p_k lose as they are written. So every sum here is over the others, all classes but
-a pivot: the class of the label, or that of the largest logit.
+1 − p_k lose as they are written. So every sum here leaves one class out: that of the
+label, or one of the largest. With `top` the largest logit,
 
-XLA's CPU sums in one vectorised pass what has no select and no comparison in it, and
-stores a whole array for any instruction that such a sum shares with a gradient beside
-it. Hence x + (−top) in one place and top − x in another, and 0 here and −0 there.
+    others = Σ exp(x_j − top) over all classes but one of the largest,
+    log p_k = −(top − x_k) − log1p(others),      p_k = exp(x_k − top) / (1 + others).
+
+The equations are written once. Each takes `sums`, one of the two ways in which the
+terms are added: by slices on a CPU, by reductions elsewhere.
 """
 
-from math import isqrt
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from bcejax._bce import _reach
+from bcejax._numerics import by_reduction, by_slices
+from bcejax._numerics.two_ways import two_ways
 from bcejax._sigmoid import _times
 
 
-def _pivoted(x: jax.Array, pivot: jax.Array | None = None):
-    """max x, the pivot and its logit, and Σ exp(x_j − max x) over all but the pivot.
-
-    Each `[..., 1]`. The pivot is the largest class by default.
-    """
-    n = x.shape[-1]
-    size = max(d for d in range(1, isqrt(n) + 1) if n % d == 0)
-    return _by_blocks(x, pivot, size) if size >= 32 else _at_once(x, pivot)
+def _summed(equation, *arrays):
+    """The equation, summed by slices on one CPU and by reductions elsewhere."""
+    elsewhere = partial(equation, by_reduction)
+    if _is_sharded_over_classes(arrays[0]):
+        return elsewhere(*arrays)
+    return two_ways(partial(equation, by_slices), elsewhere, *arrays)
 
 
-def _at_once(x: jax.Array, pivot: jax.Array | None):
-    top = jnp.max(x, -1, keepdims=True)
-    numbers = np.arange(x.shape[-1], dtype=x.dtype)  # exact to 2²⁴ in float32
-    if pivot is None:
-        # The first class that is not behind. argmax would take five times as long.
-        behind = jnp.maximum(_floor(top) - x, -0.0) * jnp.finfo(x.dtype).max
-        pivot = jnp.min(behind + numbers, -1, keepdims=True).astype(jnp.int32)
-    # The pivot is 0 away from its own number, and all others 1 ≥ exp at least.
-    away = jnp.abs(numbers - pivot.astype(x.dtype))
-    others = jnp.sum(jnp.minimum(_mass(x, top), away), -1, keepdims=True)
-    # A label out of range finds NaN.
-    return top, pivot, jnp.take_along_axis(x, pivot, -1, mode="fill"), others
+def _is_sharded_over_classes(x: jax.Array) -> bool:
+    # On a mesh with Explicit axes the type says so. On Auto axes only XLA knows.
+    spec = getattr(getattr(jax.typeof(x), "sharding", None), "spec", ())
+    return len(spec) == x.ndim and spec[-1] is not None
 
 
-def _by_blocks(x: jax.Array, pivot: jax.Array | None, size: int):
-    # The same by blocks of about √n classes, for a quarter less time: the sums over
-    # blocks are added, and only the block of the pivot is summed anew, without it.
-    blocks = x.reshape(*x.shape[:-1], -1, size)
-    if pivot is None:
-        # Behind a barrier, or XLA would look for the largest class of all once more.
-        tops = jax.lax.optimization_barrier(jnp.max(blocks, -1))
-        top, block = jnp.max(tops, -1, keepdims=True), jnp.argmax(tops, -1)[..., None]
-    else:
-        top, block = jnp.max(x, -1, keepdims=True), pivot // size
-    own = jnp.take_along_axis(blocks, block[..., None], -2, mode="fill").squeeze(-2)
-    place = None if pivot is None else pivot % size
-    own_top, place, at, others = _at_once(own, place)
-    others = others * _mass(own_top, top)
-    sums = jnp.sum(_mass(blocks, top[..., None]), -1)
-    others += jnp.sum(jnp.where(_at(sums, block), 0, sums), -1, keepdims=True)
-    return top, block * size + place, at, others
+def _finite(top: jax.Array) -> jax.Array:
+    most = jnp.finfo(top.dtype).max
+    return jnp.clip(top, -most, most)
 
 
-def _at(x: jax.Array, place: jax.Array) -> jax.Array:
-    return jax.lax.broadcasted_iota(place.dtype, x.shape, x.ndim - 1) == place
+def _mass(x: jax.Array, finite_top: jax.Array) -> jax.Array:
+    # exp(x − top). An infinite logit has the mass of the largest: min(∞, 0).
+    return jnp.exp(jnp.minimum(x - finite_top, 0))
 
 
-def _mass(x: jax.Array, top: jax.Array) -> jax.Array:
-    # An infinite logit has the mass of the largest: min(∞, 0).
-    return jnp.exp(jnp.minimum(x + -_floor(top), 0))
+def _gap(x: jax.Array, top: jax.Array, finite_top: jax.Array) -> jax.Array:
+    # top − x, never below 0. A top of ∞ was replaced by the largest float: then 4 times
+    # any gap but 0 overflows, so that every other class is ∞ behind.
+    gap = jnp.maximum(finite_top - x, 0)
+    return jnp.where(top == jnp.inf, 4 * gap, gap)
 
 
-def _each_mass(x: jax.Array, top: jax.Array) -> jax.Array:
-    # The same for a result of all classes, where a select costs nothing.
-    return jnp.where(x == top, 1, jnp.exp(x - top))
-
-
-def _floor(top: jax.Array) -> jax.Array:
-    return jnp.clip(top, -jnp.finfo(top.dtype).max, jnp.finfo(top.dtype).max)
-
-
-def _gap(x: jax.Array, top: jax.Array) -> jax.Array:
-    # max x − x, never below 0. Below a logit of ∞ the 4 carries all others to ∞.
-    gap = jnp.maximum(_floor(top) - x, -0.0)
-    return gap * jnp.where(top == jnp.inf, 4, 1).astype(x.dtype)
+def _top_and_others(sums, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The largest logit, the same made finite, and `others`: `[...]` each."""
+    top = sums.top(x)
+    finite_top = _finite(top)
+    return top, finite_top, sums.all_but_one_top(x, top, _mass, (finite_top,))
 
 
 # Probabilities
@@ -93,9 +66,14 @@ def _gap(x: jax.Array, top: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def _softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """p and 1 − p."""
-    top, pivot, _, others = _pivoted(x)
-    mass, total = _each_mass(x, top), 1 + others
-    return mass / total, jnp.where(_at(x, pivot), others, total - mass) / total
+    return _summed(_softmax_equation, x)
+
+
+def _softmax_equation(sums, x):
+    top, finite_top, others = (a[..., None] for a in _top_and_others(sums, x))
+    mass, total = _mass(x, finite_top), 1 + others
+    scale = 1 / total
+    return mass * scale, jnp.where(x == top, others, total - mass) * scale
 
 
 @_softmax.defjvp
@@ -116,9 +94,14 @@ def _centred(p: jax.Array, t: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _log_softmax(x: jax.Array) -> jax.Array:
-    # Two terms of one sign: how far behind, and log Σ_j exp(x_j − max x).
-    top, _, _, others = _pivoted(x)
-    return -_gap(x, top) - jnp.log1p(others)
+    (result,) = _summed(_log_softmax_equation, x)
+    return result
+
+
+def _log_softmax_equation(sums, x):
+    # Two terms of one sign: how far behind, and log Σ_j exp(x_j − top).
+    top, finite_top, others = (a[..., None] for a in _top_and_others(sums, x))
+    return (-_gap(x, top, finite_top) - jnp.log1p(others),)
 
 
 _log_softmax.defjvps(lambda t, _, x: _centred(_softmax(x)[0], t))
@@ -129,8 +112,20 @@ _log_softmax.defjvps(lambda t, _, x: _centred(_softmax(x)[0], t))
 
 @jax.custom_jvp
 def _dense(x: jax.Array, y: jax.Array) -> jax.Array:
-    top, _, _, others = _pivoted(x)
-    return jnp.sum(_reach(jnp.log1p(others) + _gap(x, top), y), -1)
+    (loss,) = _summed(_dense_equation, x, y)
+    return loss
+
+
+def _dense_equation(sums, x, y):
+    top, finite_top, others = _top_and_others(sums, x)
+    level = jnp.log1p(others)
+
+    def cost(_, x, y, top, finite_top, level):
+        return jnp.where(y == 0, 0, y * (_gap(x, top, finite_top) + level))
+
+    loss = sums.total(cost, (x, y), (top, finite_top, level))
+    # A label of 0 costs nothing, but it does not hide a NaN among the logits.
+    return (sums.result(loss + 0 * level),)
 
 
 _dense.defjvps(
@@ -148,14 +143,18 @@ def _dense_dx(x: jax.Array, y: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _label_rest(y: jax.Array) -> jax.Array:
+    (rest,) = _summed(_label_rest_equation, y)
+    return rest
+
+
+def _label_rest_equation(sums, y):
     # Σ_{j≠k} y_j. For a label with more than half of all Σ_j y_j − y_k would cancel, so
-    # the smaller ones are summed alone: the minimum is 0 at the top, and y elsewhere.
-    top = jnp.max(y, -1, keepdims=True)
-    total = jnp.sum(y, -1, keepdims=True)
-    smaller = jnp.minimum(y, (y + -top) * -(2.0**100))
-    smaller = jnp.sum(smaller, -1, keepdims=True)
-    rest_of_top = jnp.where(2 * top > total, smaller, total - top)
-    return jnp.where(y == top, rest_of_top, total - y)
+    # the sum leaves the largest out.
+    top = sums.top(y)
+    smaller = sums.total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (top,))
+    rest_of_top = smaller + (sums.ties(y, top) - 1) * top
+    top, rest_of_top = top[..., None], rest_of_top[..., None]
+    return (jnp.where(y == top, rest_of_top, (rest_of_top + top) - y),)
 
 
 _label_rest.defjvps(lambda t, _, y: jnp.sum(t, -1, keepdims=True) - t)
@@ -163,11 +162,16 @@ _label_rest.defjvps(lambda t, _, y: jnp.sum(t, -1, keepdims=True) - t)
 
 @jax.custom_jvp
 def _integer(x: jax.Array, label: jax.Array) -> jax.Array:
-    top, _, at, others = _pivoted(x, label[..., None])
-    gap = _gap(at, top)
+    (loss,) = _summed(_integer_equation, x, label)
+    return loss
+
+
+def _integer_equation(sums, x, label):
+    top, finite_top, at, _, others = _all_but_the_label(sums, x, label)
+    gap = _gap(at, top, finite_top)
     # The expm1 is 0 if the label is the largest class. If it is not, the loss is at
     # least log 2, and no digits are missed.
-    return (jnp.log1p(jnp.expm1(-gap) + others) + gap).squeeze(-1)
+    return (sums.result(jnp.log1p(jnp.expm1(-gap) + others) + gap),)
 
 
 _integer.defjvps(lambda t, _, x, label: jnp.sum(t * _integer_dx(x, label), -1), None)
@@ -176,12 +180,37 @@ _integer.defjvps(lambda t, _, x, label: jnp.sum(t * _integer_dx(x, label), -1), 
 @jax.custom_jvp
 def _integer_dx(x: jax.Array, label: jax.Array) -> jax.Array:
     # p, and −q for the label.
-    top, label, at, others = _pivoted(x, label[..., None])
-    total = _mass(at, top) + others
-    return jnp.where(_at(x, label), -others, _each_mass(x, top)) / total
+    (gradient,) = _summed(_integer_dx_equation, x, label)
+    return gradient
+
+
+def _integer_dx_equation(sums, x, label):
+    _, finite_top, at, label, others = _all_but_the_label(sums, x, label)
+    scale = 1 / (_mass(at, finite_top) + others)
+    finite_top, label, others, scale = (
+        a[..., None] for a in (finite_top, label, others, scale)
+    )
+    k = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+    return (jnp.where(label == k, -others, _mass(x, finite_top)) * scale,)
 
 
 @_integer_dx.defjvp
 def _integer_dx_jvp(primals, tangents):
     p, _ = _softmax(primals[0])
     return _integer_dx(*primals), p * _centred(p, tangents[0])
+
+
+def _all_but_the_label(sums, x: jax.Array, label: jax.Array):
+    """top, the same made finite, the label's logit, the label, and Σ exp(x_j − top)
+    over all classes but that of the label. A label out of range finds NaN."""
+    top = sums.top(x)
+    finite_top = _finite(top)
+    at = sums.at(x, label)
+    # Expensive, so that XLA's CPU stores the label instead of finding it for each use.
+    label = jax.lax.rem(label, jnp.int32(x.shape[-1]))
+    others = sums.total(
+        lambda k, x, label, finite_top: jnp.where(label == k, 0, _mass(x, finite_top)),
+        (x,),
+        (label, finite_top),
+    )
+    return top, finite_top, at, label, others

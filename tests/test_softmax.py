@@ -4,6 +4,8 @@ The witnesses are mpmath at 60 digits, BCE for two classes, optax and jax.nn in 
 where they are right, and finite differences.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -20,6 +22,7 @@ from bcejax import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
+from bcejax._numerics import by_reduction, by_slices
 
 INF, NAN = jnp.inf, jnp.nan
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -42,9 +45,15 @@ def dense_of_one_hot(logits, label, **kwargs):
 
 
 def log_softmax_at(logits, label, **kwargs):
-    return -log_softmax(logits, **kwargs)[..., label]
+    log_probs = -log_softmax(logits, **kwargs)
+    if jnp.ndim(label) == 0:
+        return log_probs[..., label]
+    return jnp.sum(
+        jnp.where(one_hot(label[..., None], logits.shape[-1]), log_probs, 0), -1
+    )
 
 
+ONES = jnp.ones(100, int)
 OF_A_LABEL = [integer, dense_of_one_hot, log_softmax_at]
 
 
@@ -466,11 +475,109 @@ def test_strict_promotion(strict_promotion, loss):
     assert log_softmax(x).dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("classes", [1024, 1056, 32000])
-def test_sums_by_blocks_are_those_of_all_at_once(classes):
-    x = 5 * jax.random.normal(jax.random.key(0), (3, classes))
-    for pivot in (jnp.array([[0], [classes // 2], [classes - 1]]), None):
-        expected = _softmax_rows._at_once(x, pivot)
-        got = _softmax_rows._by_blocks(x, pivot, 32)
-        for a, b in zip(got, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-5)
+# The two ways to sum
+
+
+SUMS = by_slices, by_reduction
+EQUATIONS = {
+    "softmax": (_softmax_rows._softmax_equation, "x"),
+    "log_softmax": (_softmax_rows._log_softmax_equation, "x"),
+    "dense": (_softmax_rows._dense_equation, "xy"),
+    "label_rest": (_softmax_rows._label_rest_equation, "y"),
+    "integer": (_softmax_rows._integer_equation, "xk"),
+    "integer_dx": (_softmax_rows._integer_dx_equation, "xk"),
+}
+
+
+@pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 47, 1000, 1024, 1025, 5003])
+@pytest.mark.parametrize("name", EQUATIONS)
+def test_sums_by_slices_are_those_by_reductions(name, classes):
+    rng = np.random.default_rng(classes)
+    x = 5 * rng.normal(size=(7, classes)).astype(np.float32)
+    x[1] = np.round(x[1])  # many ties at the top
+    x[2] = -np.inf
+    x[3, rng.integers(classes, size=3)] = np.inf
+    x[4, rng.integers(classes)] = np.nan
+    x[5, classes // 2] = 80
+    y = rng.dirichlet(np.ones(classes), 7).astype(np.float32)
+    y[1] = 1
+    y[2] -= 0.5  # negative labels are refused by checks, and linear without them
+    k = rng.integers(classes, size=7).astype(np.int32)
+    k[6] = classes  # stands for all that are out of range
+    equation, letters = EQUATIONS[name]
+    arrays = [jnp.array({"x": x, "y": y, "k": k}[letter]) for letter in letters]
+    by_two = [jax.jit(equation, static_argnums=0)(s, *arrays) for s in SUMS]
+    for a, b in zip(*by_two, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def reductions(function, *arrays):
+    """How many reductions a program of one platform holds as it goes to XLA."""
+    return jax.jit(function).lower(*arrays).as_text().count("stablehlo.reduce")
+
+
+def test_one_cpu_sums_by_slices_and_several_by_reductions():
+    x = jnp.zeros((4, 8))
+    assert reductions(log_softmax, x) == 0
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.PartitionSpec("i")
+    sharded = jax.device_put(x, jax.sharding.NamedSharding(mesh, rows))
+    assert reductions(log_softmax, sharded) > 0
+    each = jax.shard_map(log_softmax, mesh=mesh, in_specs=rows, out_specs=rows)
+    assert reductions(each, x) == 0  # each device sums rows of its own
+
+
+def weighted_log_softmax(x, y):
+    return -jnp.sum(y * log_softmax(x), -1)
+
+
+def sharded(loss, mesh, spec, shape):
+    """Logits and labels for `loss`, the classes or the rows sharded."""
+    x = 3 * jax.random.normal(jax.random.key(0), shape)
+    y = jnp.arange(shape[0]) * 5 % shape[1]
+    if loss is not integer:
+        y = one_hot(y[:, None], shape[1]) + 0.0
+    x_spec, y_spec = (jax.sharding.PartitionSpec(*spec[: a.ndim]) for a in (x, y))
+    on = partial(jax.sharding.NamedSharding, mesh)
+    return (x, y), (jax.device_put(x, on(x_spec)), jax.device_put(y, on(y_spec)))
+
+
+@pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
+@pytest.mark.parametrize("spec", [("i", None), (None, "i")])
+@pytest.mark.parametrize("loss", [integer, softmax_cross_entropy, weighted_log_softmax])
+def test_sharded_logits_on_every_kind_of_mesh(loss, spec, axis_type):
+    kind = getattr(jax.sharding.AxisType, axis_type)
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(kind,))
+    whole, parts = sharded(loss, mesh, spec, (4, 6))
+
+    def step(x, y):
+        return jax.value_and_grad(lambda x: loss(x, y).sum())(x)
+
+    for function in (loss, step):
+        expected, got = jax.jit(function)(*whole), jax.jit(function)(*parts)
+        for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [integer, softmax_cross_entropy, weighted_log_softmax])
+def test_sharded_classes_are_never_gathered(loss):
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    _, parts = sharded(loss, mesh, (None, "i"), (8, 64))
+    step = jax.jit(jax.value_and_grad(lambda x, y: loss(x, y).mean()))
+    program = step.lower(*parts).compile().as_text()
+    assert "all-reduce" in program
+    assert "all-gather" not in program
+    assert "f32[8,64]" not in program
+
+
+@pytest.mark.parametrize("loss", OF_A_LABEL)
+@pytest.mark.parametrize("classes", [5, 4096, 20_000])
+def test_nan_in_gives_nan_out_at_every_size(loss, classes):
+    x = jax.random.normal(jax.random.key(0), (100, classes)).at[7, 4].set(NAN)
+    for row in (x, x[7]):
+        assert jnp.isnan(
+            jax.jit(lambda x: loss(x, 1 if x.ndim == 1 else ONES).mean())(row)
+        )
+    gradient = jax.jit(jax.grad(lambda x: loss(x, ONES).sum()))(x)
+    assert jnp.isnan(gradient[7]).all()
+    assert not jnp.isnan(gradient[:7]).any()

@@ -1,0 +1,1 @@
+"""The numerics beneath the losses: nothing here knows an argument of a public name."""
