@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from bcejax import _checks
+from bcejax._numerics.derivatives import derivatives
 from bcejax._range_check import in_range
 from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _tail, _times
 
@@ -175,7 +176,8 @@ def _bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
     return _tail(x) + _reach(x, jnp.abs(y - jnp.maximum(jnp.sign(x), 0)))
 
 
-_bce_unweighted.defjvps(
+derivatives(
+    _bce_unweighted,
     lambda x_dot, _, x, y: x_dot * _bce_dx(x, y, None),
     lambda y_dot, _, x, y: _times(y_dot, -x),
 )
@@ -189,7 +191,8 @@ def _bce_weighted(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
     return (positive + negative) * _tail(x) + _reach(x, wrong)
 
 
-_bce_weighted.defjvps(
+derivatives(
+    _bce_weighted,
     lambda x_dot, _, x, y, w: x_dot * _bce_dx(x, y, w),
     lambda y_dot, _, x, y, w: _times(y_dot, _times(w, _softplus(-x)) - _softplus(x)),
     lambda w_dot, _, x, y, w: _times(w_dot, _times(y, _softplus(-x))),
@@ -252,7 +255,8 @@ def _bce_with_probs(p: jax.Array, y: jax.Array) -> jax.Array:
     return _times(y, -jnp.log(p)) + _times(1 - y, -jnp.log1p(-p))
 
 
-_bce_with_probs.defjvps(
+derivatives(
+    _bce_with_probs,
     lambda p_dot, _, p, y: _times(p_dot, _ratio(1 - y, 1 - p) - _ratio(y, p)),
     lambda y_dot, _, p, y: _times(y_dot, -_logit(p)),
 )
@@ -264,7 +268,8 @@ def _ratio(y: jax.Array, p: jax.Array) -> jax.Array:
     return jnp.where(y == 0, 0, y / p)
 
 
-_ratio.defjvps(
+derivatives(
+    _ratio,
     lambda y_dot, _, y, p: _times(y_dot, 1 / p),
     lambda p_dot, _, y, p: _times(p_dot, -_ratio(_ratio(y, p), p)),
 )

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from bcejax._bce import _ratio
 from bcejax._information import _elementwise, _near, _series
+from bcejax._numerics.derivatives import derivatives
 from bcejax._sigmoid import _sigmoid, _sigmoid_slope, _tail, _times
 
 
@@ -123,7 +124,8 @@ def _bernoulli_divergence(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where(jnp.isinf(b) & jnp.isinf(b - a), jnp.inf, finite)
 
 
-_bernoulli_divergence.defjvps(
+derivatives(
+    _bernoulli_divergence,
     lambda a_dot, _, a, b: _times(a_dot, _slope_times(a, _difference(a, b))),
     lambda b_dot, _, a, b: b_dot * _sigmoid_difference(a, b),
 )
@@ -142,7 +144,8 @@ def _sigmoid_difference(a: jax.Array, b: jax.Array) -> jax.Array:
     return _one_minus_exp(a, b) * _sigmoid(high) * _sigmoid(-low)
 
 
-_sigmoid_difference.defjvps(
+derivatives(
+    _sigmoid_difference,
     lambda a_dot, _, a, b: a_dot * -_sigmoid_slope(a),
     lambda b_dot, _, a, b: b_dot * _sigmoid_slope(b),
 )

@@ -29,6 +29,7 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._bce import _ratio
+from bcejax._numerics.derivatives import derivatives
 from bcejax._range_check import in_range
 from bcejax._sigmoid import _ATANH, _log_ratio, _times
 
@@ -189,7 +190,8 @@ def _cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
     return _times(p, -jnp.log(q))
 
 
-_cross_entropy.defjvps(
+derivatives(
+    _cross_entropy,
     lambda p_dot, _, p, q: _times(p_dot, -_log(q)),
     lambda q_dot, _, p, q: _times(q_dot, -_ratio(p, q)),
 )
@@ -210,7 +212,8 @@ def _divergence(p: jax.Array, q: jax.Array) -> jax.Array:
     return jnp.where(_near(s), _series(step, s), far)
 
 
-_divergence.defjvps(
+derivatives(
+    _divergence,
     lambda p_dot, _, p, q: _times(p_dot, _log_quotient(p, q)),
     lambda q_dot, _, p, q: _times(q_dot, _complement(p, q)),
 )
@@ -243,7 +246,8 @@ def _complement(p: jax.Array, q: jax.Array) -> jax.Array:
 
 
 # Not left to autodiff, whose 1/q − (q − p)/q² cancels where p is small.
-_complement.defjvps(
+derivatives(
+    _complement,
     lambda p_dot, _, p, q: _times(p_dot, -1 / q),
     lambda q_dot, _, p, q: _times(q_dot, _ratio(_ratio(p, q), q)),
 )

@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from numpy.polynomial import Chebyshev, Polynomial
 
 from bcejax import _checks
+from bcejax._numerics.derivatives import derivatives
 from bcejax._range_check import in_range
 
 
@@ -188,15 +189,18 @@ def _logit(p: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def _log_ratio(a: jax.Array, b: jax.Array, difference: jax.Array) -> jax.Array:
     # log(a/b) for a, b ≥ 0, given a − b. As log1p(|a − b| / min(a, b)) with the sign of
-    # a − b it keeps its digits where a ≈ b, and is ±∞ where one of them is 0.
-    least = jnp.minimum(a, b)
-    ratio = jnp.where(least == 0, jnp.inf, jnp.abs(difference) / least)  # −0 is 0 too
-    return jnp.sign(difference) * jnp.log1p(ratio)
+    # a − b it keeps its digits where a ≈ b. Where that ratio overflows, its logarithm
+    # is the difference of two that are far apart; it is ∞ where one of a and b is 0.
+    least, distance = jnp.minimum(a, b), jnp.abs(difference)
+    ratio = jnp.where(least == 0, jnp.inf, distance / least)  # −0 is 0 too
+    far = jnp.log(distance) - jnp.log(least)
+    return jnp.sign(difference) * jnp.where(jnp.isinf(ratio), far, jnp.log1p(ratio))
 
 
-# min, sign and |·| again have no derivative where a = b. `difference` adds nothing: it
-# is the same a − b.
-_log_ratio.defjvps(
+# min, sign and |·| again have no derivative where a = b. `difference` duplicates a − b,
+# so it has no derivative of its own.
+derivatives(
+    _log_ratio,
     lambda a_dot, _, a, b, difference: _times(a_dot, 1 / a),
     lambda b_dot, _, a, b, difference: _times(b_dot, -1 / b),
     None,
@@ -204,9 +208,9 @@ _log_ratio.defjvps(
 
 
 def _times(t: jax.Array, factor: jax.Array) -> jax.Array:
-    # t · factor for finite t, where 0 · ∞ is 0: a label of no mass costs nothing, and a
-    # tangent of 0 moves nothing. Linear in t, so it can stand in a derivative rule:
-    # ±∞ enters as ±max · max, which overflows every t but 0.
+    # t · factor for finite t, where 0 · ∞ is 0: a class with zero label costs nothing,
+    # and a zero tangent moves nothing. Linear in t, so it can stand in a derivative
+    # rule: ±∞ enters as ±max · max, which overflows every t but 0.
     most = jnp.where(jnp.isinf(factor), jnp.finfo(factor.dtype).max, 0)
     return t * _finite(factor) + t * most * (jnp.sign(factor) * most)
 

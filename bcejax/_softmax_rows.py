@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from bcejax._numerics import by_reduction, by_slices
+from bcejax._numerics.derivatives import derivatives
 from bcejax._numerics.two_ways import two_ways
 from bcejax._sigmoid import _times
 
@@ -128,7 +129,8 @@ def _dense_equation(sums, x, y):
     return (sums.result(loss + 0 * level),)
 
 
-_dense.defjvps(
+derivatives(
+    _dense,
     lambda x_dot, _, x, y: jnp.sum(x_dot * _dense_dx(x, y), -1),
     lambda y_dot, _, x, y: jnp.sum(_times(y_dot, -_log_softmax(x)), -1),
 )

@@ -227,6 +227,35 @@ def test_pos_weight_at_infinite_logits(x, y):
     assert jax.hessian(weighted)(x, y, 3.0) == 0
 
 
+def second(outer, inner, function, i, j):
+    """∂²/∂aⱼ∂aᵢ, by a mode of differentiation for each of the two."""
+    return outer(inner(function, i), j)
+
+
+@pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("inner", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("x", [-jnp.inf, jnp.inf, 0.0, -200.0])
+def test_all_modes_agree_on_second_derivatives_at_the_corners(x, outer, inner):
+    def weighted(x, y, w):
+        return bce_with_logits(x, y, pos_weight=w)
+
+    for y, w in np.ndindex(2, 3):
+        at = x, float(y), float(w)
+        for i, j in np.ndindex(3, 3):
+            got = second(outer, inner, weighted, i, j)(*at)
+            assert got == second(jax.jacfwd, jax.jacrev, weighted, i, j)(*at)
+    # ∂²ℓ/∂x∂y of the weighted loss is −w σ(−x) − σ(x).
+    assert second(outer, inner, weighted, 0, 1)(-jnp.inf, 0.0, 2.0) == -2
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("y", [0.0, 1.0])
+def test_forward_mode_twice_is_right_where_a_slope_is_infinite(p, y):
+    for i, j in ((0, 1), (1, 0)):
+        got = second(jax.jacfwd, jax.jacfwd, bce_with_probs, i, j)(p, y)
+        assert got == second(jax.jacfwd, jax.jacrev, bce_with_probs, i, j)(p, y)
+
+
 @pytest.mark.parametrize("function", PUBLIC)
 def test_nan_in_gives_nan_out(function):
     assert jnp.isnan(function(jnp.nan, 1))

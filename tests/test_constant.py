@@ -35,6 +35,15 @@ def test_labels_of_one_class_have_their_optimum_at_infinity(offset):
     assert optimal_logit(jnp.ones(3), offset=offset) == jnp.inf
 
 
+def test_odds_beyond_the_largest_float_have_a_finite_logarithm():
+    labels = jnp.append(jnp.ones(100), 0)
+    weights = jnp.append(jnp.ones(100), 1e-37)
+    expected = np.log(100) - np.log(1e-37)
+    assert optimal_logit(labels, weights=weights) == pytest.approx(expected, rel=1e-6)
+    got = optimal_logit(1 - labels, weights=weights)
+    assert got == pytest.approx(-expected, rel=1e-6)
+
+
 def test_nothing_to_go_by_is_nan():
     assert jnp.isnan(optimal_logit(jnp.array([0, 1]), weights=0))
     assert jnp.isnan(optimal_logit(jnp.zeros(0)))

@@ -1,0 +1,29 @@
+"""Derivative rules, a term for each argument."""
+
+from functools import partial, reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+
+def derivatives(function: jax.custom_jvp, *terms) -> None:
+    """Give `function` its derivative rule: the sum of one term for each argument.
+
+    A term is `term(tangent, result, *arguments)`, or None for an argument that is not
+    differentiated. `function.defjvps` takes the same terms, but calls them with a
+    tangent of zeros for an argument that does not move. Those zeros meet an infinite
+    slope of another argument when the rule itself is differentiated forward, and
+    0 · ∞ is NaN. Here the term is left out.
+    """
+
+    @partial(function.defjvp, symbolic_zeros=True)
+    def rule(arguments, tangents):
+        result = function(*arguments)
+        moving = [
+            term(tangent, result, *arguments)
+            for term, tangent in zip(terms, tangents, strict=True)
+            if term is not None and not isinstance(tangent, SymbolicZero)
+        ]
+        return result, reduce(add, moving) if moving else jnp.zeros_like(result)
