@@ -14,7 +14,7 @@ import numpy as np
 from bcejax.verify import _exact
 from bcejax.verify._points import dtype_of
 from bcejax.verify._subjects import Subject
-from bcejax.verify.bounds import BOUNDS, DTYPES, ORDERS
+from bcejax.verify.bounds import BOUNDS, ORDERS
 
 
 class Digits(NamedTuple):
@@ -62,7 +62,9 @@ def measure(subject: Subject, dtype: str, points: int, peers: bool) -> Iterator:
         exact = subject.exact(*wide)
     corners = [given for given, _ in subject.corners]
     arguments_and_corners = [
-        np.concatenate([a, np.array([c[k] for c in corners], a.dtype).reshape(-1, *a.shape[1:])])
+        np.concatenate(
+            [a, np.array([c[k] for c in corners], a.dtype).reshape(-1, *a.shape[1:])]
+        )
         for k, a in enumerate(arguments)
     ]
     examples = len(arguments[0])
@@ -85,10 +87,13 @@ def measure(subject: Subject, dtype: str, points: int, peers: bool) -> Iterator:
 
 
 def _orders(subject: Subject, function, arguments) -> list[np.ndarray]:
+    """Value, slope and curvature of every example, from one program."""
     k = subject.argument
     slope = jax.grad(function, k)
 
     def of_logit(*example):
+        if subject.closed_forms:
+            return [form(*example) for form in subject.closed_forms]
         curvature = jax.grad(slope, k)
         return function(*example), slope(*example), curvature(*example)
 
@@ -122,7 +127,9 @@ def _corners(subject: Subject, dtype: str, got) -> Check:
             value = result[i].astype(np.float64)
             if not np.array_equal(value, np.asarray(right, float), equal_nan=True):
                 shown = _short(given[:-1] if subject.rows else given)
-                wrong.append(f"{order} at {shown} is {_short(value)}, not {_short(right)}")
+                wrong.append(
+                    f"{order} at {shown} is {_short(value)}, not {_short(right)}"
+                )
     name = f"{subject.name}, {dtype}"
     return Check("infinities, 0 and NaN", name, not wrong, "; ".join(wrong[:3]))
 

@@ -17,24 +17,26 @@ def widen(x: np.ndarray) -> np.ndarray:
 
 
 def errors_in_ulp(got: np.ndarray, exact: np.ndarray, scale=None) -> np.ndarray:
-    """|got − exact| in ulp of `scale`, which is `exact` by default.
+    """|got − exact| in ulp of `exact`, or of `scale` where that is larger.
 
-    Where the scale is not normal the device may return 0: the error is 0 if `got` is
-    tiny as well, and ∞ if not. It is also ∞ for a NaN and for a wrong infinity. A
-    finite value that overflows the dtype is not judged.
+    Where neither is normal the device may return 0: the error is 0 if `got` is tiny as
+    well, and ∞ if not. It is also ∞ for a NaN and for a wrong infinity. What overflows
+    the dtype is not judged, nor what has a scale of NaN.
     """
     info = jnp.finfo(got.dtype)
     wide_info = np.finfo(np.float64 if got.dtype == np.float64 else np.float32)
     floor, most = wide_info.smallest_normal, float(info.max)
     got = got.astype(exact.dtype)
-    scale = np.abs(exact if scale is None else scale)
+    scale = np.abs(exact) if scale is None else np.maximum(np.abs(exact), scale)
     exponent = np.frexp(np.where((scale >= floor) & (scale <= most), scale, 1))[1] - 1
     power = np.maximum(exponent, int(info.minexp)) - info.nmant
     errors = np.ldexp(np.abs(got - exact), -power)
-    errors = np.where(scale < floor, np.where(np.abs(got) <= 2 * floor, 0, np.inf), errors)
-    errors = np.where(scale > most, 0, errors)
+    tiny = np.where(np.abs(got) <= 2 * floor, 0, np.inf)
+    errors = np.where(scale < floor, tiny, errors)
     errors = np.where(np.isinf(exact), np.where(got == exact, 0, np.inf), errors)
-    return np.where(np.isnan(got) | np.isnan(errors), np.inf, errors).astype(float)
+    errors = np.where(np.isnan(errors), np.inf, errors)
+    unjudged = np.isnan(scale) | (scale > most) & np.isfinite(exact)
+    return np.where(unjudged, 0, errors).astype(float)
 
 
 # Of logits

@@ -17,10 +17,13 @@ import optax
 import bcejax
 from bcejax.verify import _exact as exact
 from bcejax.verify import _points as at
+from bcejax.verify.bounds import DTYPES
 
 INF, NAN = np.inf, np.nan
-CLASSES = 10
+FEW = 3
+CLASSES = 10  # of distributions
 MANY = 1024
+WIDE = ("float32", "float64")
 
 
 class Subject(NamedTuple):
@@ -33,6 +36,8 @@ class Subject(NamedTuple):
     peers: dict[str, Callable] = {}  # noqa: RUF012 - it is never written to
     argument: int = 0  # the one to differentiate in
     rows: bool = False  # is the last argument the direction of a second derivative?
+    dtypes: tuple[str, ...] = DTYPES
+    closed_forms: tuple[Callable, ...] | None = None  # instead of derivatives
 
 
 def subjects() -> list[Subject]:
@@ -41,6 +46,21 @@ def subjects() -> list[Subject]:
 
 def _plain(*orders):
     return [(order, None) for order in orders]
+
+
+def _unless_far(x, scale):
+    """NaN, for not judged, where e^−|x| is nearly too small to be a normal number.
+
+    There the factors of these second derivatives underflow before their product does,
+    which is among the limits that the README states.
+    """
+    return np.where(np.abs(x) > (86 if x.dtype == np.float64 else 707), NAN, scale)
+
+
+def _smallest_normal(wide):
+    """Of the dtype computed in, given numbers of the dtype that judges it."""
+    judged = np.float32 if wide.dtype == np.float64 else np.float64
+    return np.finfo(judged).smallest_normal
 
 
 # Functions of a logit
@@ -54,9 +74,7 @@ def _of_logits() -> list[Subject]:
         return _plain(exact.softplus(x), exact.sigmoid(x), exact.sigmoid_slope(x))
 
     def log_sigmoid(x):
-        return _plain(
-            -exact.softplus(-x), exact.sigmoid(-x), -exact.sigmoid_slope(x)
-        )
+        return _plain(-exact.softplus(-x), exact.sigmoid(-x), -exact.sigmoid_slope(x))
 
     def sigmoid(x):
         slope = exact.sigmoid_slope(x)
@@ -66,15 +84,15 @@ def _of_logits() -> list[Subject]:
         a, h = np.abs(x), exact.sigmoid_slope(x)
         value = exact.zero_times(exact.sigmoid(-a), a) + exact.tail(x)
         bend = np.minimum(a, 1e300) * np.tanh(a / 2)
-        far = a > (707 if x.dtype == np.longdouble else 86)  # see the README's limits
-        larger = np.where(far, 0, h * np.maximum(bend, 1))
-        return [(value, None), (-h * np.where(h == 0, 0, x), None), (h * (bend - 1), larger)]
+        slope = -h * np.where(h == 0, 0, x)
+        larger = _unless_far(x, h * np.maximum(bend, 1))
+        return [(value, None), (slope, None), (h * (bend - 1), larger)]
 
     nan = ((NAN,), (NAN, NAN, NAN))
     return [
         Subject(
             "sigmoid",
-            "sigmoid",
+            "sigmoid itself",
             bcejax.sigmoid,
             logits,
             sigmoid,
@@ -115,7 +133,11 @@ def _of_logits() -> list[Subject]:
             bcejax.bernoulli_entropy,
             logits,
             entropy,
-            (((NAN,), (NAN, NAN, None)), ((INF,), (0, 0, None)), ((-INF,), (0, 0, None))),
+            (
+                ((NAN,), (NAN, NAN, None)),
+                ((INF,), (0, 0, None)),
+                ((-INF,), (0, 0, None)),
+            ),
         ),
     ]
 
@@ -123,12 +145,13 @@ def _of_logits() -> list[Subject]:
 # Losses of a logit and a label
 
 
-def _with_labels(points_of):
-    """The inputs once with label 0 and once with label 1."""
+def _with_labels(points_of, labels=(0, 1)):
+    """The inputs once with each label."""
 
     def inputs(dtype, points):
         x = points_of(dtype, points)
-        return np.concatenate([x, x]), np.repeat(np.arange(2), x.size).astype(dtype)
+        y = np.repeat(np.array(labels), x.size).astype(dtype)
+        return np.concatenate([x] * len(labels)), y
 
     return inputs
 
@@ -146,28 +169,29 @@ BINARY_CORNERS = (
 
 
 def _of_labels() -> list[Subject]:
-    def bce(x, y):
-        sign = 1 - 2 * y
+    def hard(x, sign):
         u = sign * x
-        return _plain(
-            exact.softplus(u), sign * exact.sigmoid(u), exact.sigmoid_slope(x)
-        )
+        return exact.softplus(u), sign * exact.sigmoid(u), exact.sigmoid_slope(x)
 
-    def soft_bce(x, y):  # a sum of two terms: in ulp of the sum, or of the larger slope
-        one, none = bce(x, np.ones_like(y)), bce(x, np.zeros_like(y))
-        terms = [(y * a, (1 - y) * b) for (a, _), (b, _) in zip(one, none, strict=True)]
-        return [(a + b, np.maximum(np.abs(a), np.abs(b))) for a, b in terms]
-
-    def soft(dtype, points):
-        x = at.logits(dtype, points)
-        x = x[np.abs(x.astype(np.float64)) < 1e30]
-        return x, np.full_like(x, 0.3)
+    def bce(x, y):  # a sum of two terms, which cancel in the slope of a soft label
+        terms = [
+            (exact.zero_times(y, positive), exact.zero_times(1 - y, negative))
+            for positive, negative in zip(hard(x, -1), hard(x, 1), strict=True)
+        ]
+        # Where the smaller term underflows, the sum is off by as much as that.
+        share = np.where((y == 0) | (y == 1), 1, np.minimum(y, 1 - y))
+        lost = np.abs(exact.sigmoid_slope(x)) * share < _smallest_normal(x)
+        lost &= share < 1
+        scales = [np.maximum(np.abs(a), np.abs(b)) for a, b in terms]
+        return [
+            (a + b, np.where(lost, NAN, scale))
+            for (a, b), scale in zip(terms, scales, strict=True)
+        ]
 
     def focal(x, y, gamma):
         sign = 1 - 2 * y
         value, slope, curvature, larger = exact.focal(sign * x, gamma)
-        far = np.abs(x) > (707 if x.dtype == np.longdouble else 86)
-        larger = np.where(far, 0, larger)
+        larger = _unless_far(x, larger)
         return [(value, None), (sign * slope, None), (curvature, larger)]
 
     def focal_inputs(dtype, points):
@@ -180,18 +204,36 @@ def _of_labels() -> list[Subject]:
             "bce_with_logits",
             "sigmoid",
             bcejax.bce_with_logits,
-            _with_labels(at.logits),
+            _with_labels(at.logits, (0, 1, 0.3)),
             bce,
             BINARY_CORNERS,
             {"optax": optax.sigmoid_binary_cross_entropy},
         ),
         Subject(
-            "bce_with_logits, label 0.3",
+            "bce_with_logits_grad and _hessian",
             "sigmoid",
             bcejax.bce_with_logits,
-            soft,
-            soft_bce,
-            peers={"optax": optax.sigmoid_binary_cross_entropy},
+            _with_labels(at.logits, (0, 1, 0.3)),
+            bce,
+            BINARY_CORNERS,
+            closed_forms=(
+                bcejax.bce_with_logits,
+                bcejax.bce_with_logits_grad,
+                bcejax.bce_with_logits_hessian,
+            ),
+        ),
+        Subject(
+            "bce_with_logits, pos_weight 7",
+            "sigmoid",
+            lambda x, y: bcejax.bce_with_logits(x, y, pos_weight=7.0),
+            _with_labels(at.logits),
+            lambda x, y: [((1 + 6 * y) * value, scale) for value, scale in bce(x, y)],
+            tuple(
+                (arguments, tuple(r and r * (1 + 6 * arguments[1]) for r in results))
+                for arguments, results in BINARY_CORNERS
+                if arguments[1] in (0, 1)
+            ),
+            dtypes=WIDE,
         ),
         Subject(
             "sigmoid_focal_loss",
@@ -254,10 +296,13 @@ def _of_probabilities() -> list[Subject]:
 
     def logit(p):
         below, above = 1 / p**2, 1 / (1 - p) ** 2
+        # Where p² underflows, so does a factor of the second derivative.
+        lost = p**2 < _smallest_normal(p)
+        larger = np.where(lost, NAN, np.maximum(above, below))
         return [
             (exact.log_odds(p), None),
             (1 / p + 1 / (1 - p), None),
-            (above - below, np.maximum(above, below)),
+            (above - below, larger),
         ]
 
     def bce(p, y):
@@ -318,80 +363,87 @@ def _of_probabilities() -> list[Subject]:
 
 def _of_rows() -> list[Subject]:
     return [
-        *_softmax("softmax", CLASSES, 512),
-        *_softmax("softmax of many", MANY, 48),
+        *_softmax("softmax", FEW, 512),
+        *(
+            # log_softmax sums as the dense loss does, and 16 bits as 32 do.
+            subject._replace(dtypes=WIDE)
+            for subject in _softmax("softmax of many", MANY, 48)[1:]
+        ),
         *_information(),
+        _optimal_logit(),
     ]
 
 
 def _softmax(family: str, classes: int, most_rows: int) -> list[Subject]:
-    """The three functions as losses of a row and its label, and of soft labels."""
-    title = f", {classes} classes"
+    """The three functions, the dense one with labels of one class and soft ones."""
 
     def hard(dtype, points):
         rows = min(points, most_rows)
         label = at.labels(rows, classes)
         return at.logit_rows(dtype, rows, classes), label, label
 
-    def soft(dtype, points):
+    def dense(dtype, points):
         x, label, direction = hard(dtype, points)
         rng = np.random.default_rng(4)
-        y = 0.1 * rng.dirichlet(np.ones(classes), len(x))
-        y[np.arange(len(x)), label] += 0.9
+        y = np.eye(classes)[label]
+        y[1::2] = 0.9 * y[1::2] + 0.1 * rng.dirichlet(np.ones(classes), len(y[1::2]))
         return x, y.astype(dtype), direction
 
-    def exact_soft(x, y, direction):
+    def exact_dense(x, y, direction):
         value, slope, larger = exact.softmax_loss(x, y)
         curvature = exact.softmax_curvature(x, np.sum(y, -1), direction)
-        return [(value, None), (slope, larger), (curvature, None)]
+        # Where the product with the smallest label underflows, so does a term of it.
+        least = np.min(np.where(y > 0, y, 1), -1, keepdims=True)
+        scale = np.where(np.abs(curvature) * least < _smallest_normal(x), NAN, 0)
+        return [(value, None), (slope, larger), (curvature, scale)]
 
     def exact_hard(x, label, direction):
-        return exact_soft(x, np.eye(classes, dtype=x.dtype)[label], direction)
+        return exact_dense(x, np.eye(classes, dtype=x.dtype)[label], direction)
 
-    def one_hot(x, label):
-        return jnp.arange(x.size) == label
+    def at_label(log_softmax):
+        return lambda x, label: -log_softmax(x)[label]
 
-    def functions(log_softmax, dense, integer):
-        return {
-            "log_softmax": lambda x, label: -log_softmax(x)[label],
-            "softmax_cross_entropy": lambda x, label: dense(x, one_hot(x, label)),
-            "softmax_cross_entropy_with_integer_labels": integer,
-        }
+    def subject(name, function, inputs, formula, corners, peer):
+        title = f"{name}, {classes} classes"
+        arguments = title, family, function, inputs, formula, corners, peer
+        return Subject(*arguments, rows=True)
 
-    ours = functions(
-        bcejax.log_softmax,
-        bcejax.softmax_cross_entropy,
-        bcejax.softmax_cross_entropy_with_integer_labels,
-    )
-    theirs = functions(
-        jax.nn.log_softmax,
-        optax.softmax_cross_entropy,
-        optax.softmax_cross_entropy_with_integer_labels,
-    )
     corners = _softmax_corners(classes)
-    found = [
-        Subject(
-            name.replace("_with", " with").replace("_labels", " labels") + title,
-            family,
-            function,
+    dense_corners = tuple(
+        ((x, np.eye(classes)[label], k), expected)
+        for (x, label, k), expected in corners
+    )
+    losses = bcejax, optax
+    dense_loss, optax_dense = (of.softmax_cross_entropy for of in losses)
+    integer, optax_integer = (
+        of.softmax_cross_entropy_with_integer_labels for of in losses
+    )
+    return [
+        subject(
+            "log_softmax",
+            at_label(bcejax.log_softmax),
             hard,
             exact_hard,
             corners,
-            {"jax.nn" if name == "log_softmax" else "optax": theirs[name]},
-            rows=True,
-        )
-        for name, function in ours.items()
+            {"jax.nn": at_label(jax.nn.log_softmax)},
+        ),
+        subject(
+            "softmax_cross_entropy",
+            dense_loss,
+            dense,
+            exact_dense,
+            dense_corners,
+            {"optax": optax_dense},
+        ),
+        subject(
+            "softmax_cross_entropy_with_integer_labels",
+            integer,
+            hard,
+            exact_hard,
+            corners,
+            {"optax": optax_integer},
+        ),
     ]
-    soft_labels = Subject(
-        f"softmax_cross_entropy soft{title}",
-        family,
-        bcejax.softmax_cross_entropy,
-        soft,
-        exact_soft,
-        peers={"optax": optax.softmax_cross_entropy},
-        rows=True,
-    )
-    return [*found, soft_labels]
 
 
 def _softmax_corners(classes: int) -> tuple:
@@ -445,7 +497,10 @@ def _information() -> list[Subject]:
     first = [1.0] + [0.0] * (CLASSES - 1)
     last = first[::-1]
     theirs = {"jax.scipy": sum_of(kl_div)}
-    both_nan = (((nan, even, 0), (NAN, None, None)), ((even, nan, 0), (NAN, None, None)))
+    both_nan = (
+        ((nan, even, 0), (NAN, None, None)),
+        ((even, nan, 0), (NAN, None, None)),
+    )
     of_pairs = (*both_nan, ((first, last, 0), (INF, None, None)))
     same = ((first, first, 0), (0, None, None))
     listed = [
@@ -456,7 +511,13 @@ def _information() -> list[Subject]:
             (both_nan[0], ((first, first, 0), (0, None, None))),
             {"jax.scipy": sum_of(lambda p, q: entr(p))},
         ),
-        ("cross_entropy in q", bcejax.cross_entropy, cross_entropy, (*of_pairs, same), {}),
+        (
+            "cross_entropy in q",
+            bcejax.cross_entropy,
+            cross_entropy,
+            (*of_pairs, same),
+            {},
+        ),
         ("kl_divergence in p", bcejax.kl_divergence, divergence_in_p, of_pairs, theirs),
         (
             "kl_divergence in q",
@@ -485,3 +546,42 @@ def _information() -> list[Subject]:
 def _log_quotient(p, q):
     near = np.abs(p - q) < 0.5 * q
     return np.where(near, np.log1p((p - q) / q), np.log(p / q))
+
+
+def _optimal_logit() -> Subject:
+    """Of 64 labels, of which 1 to 63 are ones."""
+    n = 64
+
+    def inputs(dtype, points):
+        ones = np.arange(1, n)
+        labels = (np.arange(n) < ones[:, None]).astype(dtype)
+        return labels, ones.astype(np.int32)
+
+    def formula(labels, _):
+        ones, zeros = np.sum(labels, -1), np.sum(1 - labels, -1)
+        both, above, below = np.ones_like(labels), 1 / zeros**2, 1 / ones**2
+        return [
+            (exact.log_odds(ones / n), None),
+            (both * (1 / ones + 1 / zeros)[:, None], None),
+            (
+                # Each element, since the sums are all that the labels enter by.
+                both * (above - below)[:, None],
+                both * np.maximum(above, below)[:, None],
+            ),
+        ]
+
+    corners = (
+        (([0.0] * n, 0), (-INF, None, None)),
+        (([1.0] * n, 0), (INF, None, None)),
+        (([NAN] * n, 0), (NAN, None, None)),
+    )
+    return Subject(
+        "optimal_logit",
+        "probability",
+        bcejax.optimal_logit,
+        inputs,
+        formula,
+        corners,
+        rows=True,
+        dtypes=WIDE,
+    )
