@@ -10,14 +10,15 @@ import jax
 from bcejax.verify import _behaviour, _digits, _probes
 from bcejax.verify._digits import Check, Digits
 from bcejax.verify._report import Report, environment
-from bcejax.verify._subjects import Subject, subjects
+from bcejax.verify._row_subjects import of_rows
+from bcejax.verify._subjects import Subject, of_elements
 from bcejax.verify.bounds import DTYPES, ORDERS
 
 # As many 32- and 64-bit inputs as keep the host's part of the time small.
 POINTS = 2**16
 
 
-def run(*, peers: bool = False, points: int = POINTS) -> Report:
+def run(*, peers: bool = False, points: int | None = None) -> Report:
     """Check every promise on JAX's default device.
 
     Args:
@@ -27,6 +28,7 @@ def run(*, peers: bool = False, points: int = POINTS) -> Report:
     Returns:
       A `Report`. Its `failures` are sentences, and empty if all promises are kept.
     """
+    points = POINTS if points is None else points
     device = jax.config.jax_default_device
     with ThreadPoolExecutor(2) as pool:
         skipped = {
@@ -53,7 +55,7 @@ def _jobs(skipped: dict[str, str], peers: bool, points: int) -> Iterator:
             for name in names:
                 yield "float32", check(name)
         yield "float32", _behaviour.masks()
-    for subject in subjects():
+    for subject in [*of_elements(), *of_rows()]:
         for dtype in subject.dtypes:
             if skipped[dtype]:
                 yield dtype, _skipped(subject, dtype, skipped[dtype])

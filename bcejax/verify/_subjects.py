@@ -1,4 +1,4 @@
-"""What is judged: each public function, where, and by which exact values.
+"""What is judged: each element-wise function, where, and by which exact values.
 
 A subject's function takes one example, and is mapped over all of them. It is
 differentiated twice in one argument; of a row, the second derivative is the column of
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,9 +19,6 @@ from bcejax.verify import _points as at
 from bcejax.verify.bounds import DTYPES
 
 INF, NAN = np.inf, np.nan
-FEW = 3
-CLASSES = 10  # of distributions
-MANY = 1024
 WIDE = ("float32", "float64")
 
 
@@ -40,11 +36,12 @@ class Subject(NamedTuple):
     closed_forms: tuple[Callable, ...] | None = None  # instead of derivatives
 
 
-def subjects() -> list[Subject]:
-    return [*_of_logits(), *_of_labels(), *_of_probabilities(), *_of_rows()]
+def of_elements() -> list[Subject]:
+    """What takes one logit or one probability."""
+    return [*_of_logits(), *_of_labels(), *_of_probabilities()]
 
 
-def _plain(*orders):
+def plain(*orders):
     return [(order, None) for order in orders]
 
 
@@ -57,7 +54,7 @@ def _unless_far(x, scale):
     return np.where(np.abs(x) > (86 if x.dtype == np.float64 else 707), NAN, scale)
 
 
-def _smallest_normal(wide):
+def smallest_normal(wide):
     """Of the dtype computed in, given numbers of the dtype that judges it."""
     judged = np.float32 if wide.dtype == np.float64 else np.float64
     return np.finfo(judged).smallest_normal
@@ -71,14 +68,14 @@ def _of_logits() -> list[Subject]:
         return (at.logits(dtype, points),)
 
     def softplus(x):
-        return _plain(exact.softplus(x), exact.sigmoid(x), exact.sigmoid_slope(x))
+        return plain(exact.softplus(x), exact.sigmoid(x), exact.sigmoid_slope(x))
 
     def log_sigmoid(x):
-        return _plain(-exact.softplus(-x), exact.sigmoid(-x), -exact.sigmoid_slope(x))
+        return plain(-exact.softplus(-x), exact.sigmoid(-x), -exact.sigmoid_slope(x))
 
     def sigmoid(x):
         slope = exact.sigmoid_slope(x)
-        return _plain(exact.sigmoid(x), slope, -slope * np.tanh(x / 2))
+        return plain(exact.sigmoid(x), slope, -slope * np.tanh(x / 2))
 
     def entropy(x):
         a, h = np.abs(x), exact.sigmoid_slope(x)
@@ -180,13 +177,17 @@ def _of_labels() -> list[Subject]:
         ]
         # Where the smaller term underflows, the sum is off by as much as that.
         share = np.where((y == 0) | (y == 1), 1, np.minimum(y, 1 - y))
-        lost = np.abs(exact.sigmoid_slope(x)) * share < _smallest_normal(x)
+        lost = np.abs(exact.sigmoid_slope(x)) * share < smallest_normal(x)
         lost &= share < 1
         scales = [np.maximum(np.abs(a), np.abs(b)) for a, b in terms]
         return [
             (a + b, np.where(lost, NAN, scale))
             for (a, b), scale in zip(terms, scales, strict=True)
         ]
+
+    def weighted(x, y):  # by 7, where the smaller factor of the product is normal
+        lost = exact.sigmoid_slope(x) < smallest_normal(x)
+        return [((1 + 6 * y) * value, np.where(lost, NAN, 0)) for value, _ in bce(x, y)]
 
     def focal(x, y, gamma):
         sign = 1 - 2 * y
@@ -227,7 +228,7 @@ def _of_labels() -> list[Subject]:
             "sigmoid",
             lambda x, y: bcejax.bce_with_logits(x, y, pos_weight=7.0),
             _with_labels(at.logits),
-            lambda x, y: [((1 + 6 * y) * value, scale) for value, scale in bce(x, y)],
+            weighted,
             tuple(
                 (arguments, tuple(r and r * (1 + 6 * arguments[1]) for r in results))
                 for arguments, results in BINARY_CORNERS
@@ -264,7 +265,7 @@ def _of_pairs() -> list[Subject]:
 
     def in_b(a, b):
         value = exact.bernoulli_divergence(a, b)
-        return _plain(value, exact.sigmoid_difference(a, b), exact.sigmoid_slope(b))
+        return plain(value, exact.sigmoid_difference(a, b), exact.sigmoid_slope(b))
 
     corners = (
         ((NAN, 0.0), (NAN, NAN, None)),
@@ -297,7 +298,7 @@ def _of_probabilities() -> list[Subject]:
     def logit(p):
         below, above = 1 / p**2, 1 / (1 - p) ** 2
         # Where p² underflows, so does a factor of the second derivative.
-        lost = p**2 < _smallest_normal(p)
+        lost = p**2 < smallest_normal(p)
         larger = np.where(lost, NAN, np.maximum(above, below))
         return [
             (exact.log_odds(p), None),
@@ -308,7 +309,7 @@ def _of_probabilities() -> list[Subject]:
     def bce(p, y):
         own, sign = np.where(y == 1, p, 1 - p), 1 - 2 * y
         value = np.where(y == 1, -np.log(p), -np.log1p(-p))
-        return _plain(value, sign / own, 1 / own**2)
+        return plain(value, sign / own, 1 / own**2)
 
     def smoothed(y, amount):
         value, rate = y * (1 - amount) + amount / 2, 1 - amount
@@ -356,232 +357,3 @@ def _of_probabilities() -> list[Subject]:
             (((NAN, 0.1), (NAN, None, None)), ((0.0, 0.0), (0, 1, 0))),
         ),
     ]
-
-
-# Functions of rows
-
-
-def _of_rows() -> list[Subject]:
-    return [
-        *_softmax("softmax", FEW, 512),
-        *(
-            # log_softmax sums as the dense loss does, and 16 bits as 32 do.
-            subject._replace(dtypes=WIDE)
-            for subject in _softmax("softmax of many", MANY, 48)[1:]
-        ),
-        *_information(),
-        _optimal_logit(),
-    ]
-
-
-def _softmax(family: str, classes: int, most_rows: int) -> list[Subject]:
-    """The three functions, the dense one with labels of one class and soft ones."""
-
-    def hard(dtype, points):
-        rows = min(points, most_rows)
-        label = at.labels(rows, classes)
-        return at.logit_rows(dtype, rows, classes), label, label
-
-    def dense(dtype, points):
-        x, label, direction = hard(dtype, points)
-        rng = np.random.default_rng(4)
-        y = np.eye(classes)[label]
-        y[1::2] = 0.9 * y[1::2] + 0.1 * rng.dirichlet(np.ones(classes), len(y[1::2]))
-        return x, y.astype(dtype), direction
-
-    def exact_dense(x, y, direction):
-        value, slope, larger = exact.softmax_loss(x, y)
-        curvature = exact.softmax_curvature(x, np.sum(y, -1), direction)
-        # Where the product with the smallest label underflows, so does a term of it.
-        least = np.min(np.where(y > 0, y, 1), -1, keepdims=True)
-        scale = np.where(np.abs(curvature) * least < _smallest_normal(x), NAN, 0)
-        return [(value, None), (slope, larger), (curvature, scale)]
-
-    def exact_hard(x, label, direction):
-        return exact_dense(x, np.eye(classes, dtype=x.dtype)[label], direction)
-
-    def at_label(log_softmax):
-        return lambda x, label: -log_softmax(x)[label]
-
-    def subject(name, function, inputs, formula, corners, peer):
-        title = f"{name}, {classes} classes"
-        arguments = title, family, function, inputs, formula, corners, peer
-        return Subject(*arguments, rows=True)
-
-    corners = _softmax_corners(classes)
-    dense_corners = tuple(
-        ((x, np.eye(classes)[label], k), expected)
-        for (x, label, k), expected in corners
-    )
-    losses = bcejax, optax
-    dense_loss, optax_dense = (of.softmax_cross_entropy for of in losses)
-    integer, optax_integer = (
-        of.softmax_cross_entropy_with_integer_labels for of in losses
-    )
-    return [
-        subject(
-            "log_softmax",
-            at_label(bcejax.log_softmax),
-            hard,
-            exact_hard,
-            corners,
-            {"jax.nn": at_label(jax.nn.log_softmax)},
-        ),
-        subject(
-            "softmax_cross_entropy",
-            dense_loss,
-            dense,
-            exact_dense,
-            dense_corners,
-            {"optax": optax_dense},
-        ),
-        subject(
-            "softmax_cross_entropy_with_integer_labels",
-            integer,
-            hard,
-            exact_hard,
-            corners,
-            {"optax": optax_integer},
-        ),
-    ]
-
-
-def _softmax_corners(classes: int) -> tuple:
-    rest = [0.0] * (classes - 1)
-    nothing = np.zeros(classes)
-    wrong = np.array([1.0, -1.0, *rest[1:]])
-    nan = np.full(classes, NAN)
-    return (
-        (([NAN, *rest], 1, 0), (NAN, nan, None)),
-        (([INF, *rest], 0, 0), (0, nothing, None)),
-        (([INF, *rest], 1, 0), (INF, wrong, None)),
-        (([0.0, *([-INF] * (classes - 1))], 0, 0), (0, nothing, None)),
-        (([0.0, *([-INF] * (classes - 1))], 1, 0), (INF, wrong, None)),
-    )
-
-
-def _information() -> list[Subject]:
-    def pairs(dtype, points):
-        rows = min(points, 512)
-        return *at.distributions(dtype, rows, CLASSES), at.labels(rows, CLASSES)
-
-    def column(diagonal, direction):
-        return np.where(np.arange(CLASSES) == direction[:, None], diagonal, 0)
-
-    def entropy(p, q, k):
-        slope, scale = -1 - np.log(p), np.maximum(1, np.abs(np.log(p)))
-        value = np.sum(-p * np.log(p), -1)
-        return [(value, None), (slope, scale), (column(-1 / p, k), None)]
-
-    def cross_entropy(p, q, k):
-        value = np.sum(-p * np.log(q), -1)
-        return _plain(value, -p / q, column(p / q**2, k))
-
-    def divergence_in_p(p, q, k):
-        value = np.sum(exact.divergence_terms(p, q), -1)
-        return _plain(value, _log_quotient(p, q), column(1 / p, k))
-
-    def divergence_in_q(p, q, k):
-        value = np.sum(exact.divergence_terms(p, q), -1)
-        return _plain(value, (q - p) / q, column(p / q**2, k))
-
-    def only_p(function):
-        return lambda p, q: function(p)
-
-    def sum_of(function):
-        return lambda p, q: jnp.sum(function(p, q))
-
-    entr, kl_div = jax.scipy.special.entr, jax.scipy.special.kl_div
-    even = [1 / 8] * 8 + [0.0] * (CLASSES - 8)
-    nan = [NAN, *even[1:]]
-    first = [1.0] + [0.0] * (CLASSES - 1)
-    last = first[::-1]
-    theirs = {"jax.scipy": sum_of(kl_div)}
-    both_nan = (
-        ((nan, even, 0), (NAN, None, None)),
-        ((even, nan, 0), (NAN, None, None)),
-    )
-    of_pairs = (*both_nan, ((first, last, 0), (INF, None, None)))
-    same = ((first, first, 0), (0, None, None))
-    listed = [
-        (
-            "entropy",
-            only_p(bcejax.entropy),
-            entropy,
-            (both_nan[0], ((first, first, 0), (0, None, None))),
-            {"jax.scipy": sum_of(lambda p, q: entr(p))},
-        ),
-        (
-            "cross_entropy in q",
-            bcejax.cross_entropy,
-            cross_entropy,
-            (*of_pairs, same),
-            {},
-        ),
-        ("kl_divergence in p", bcejax.kl_divergence, divergence_in_p, of_pairs, theirs),
-        (
-            "kl_divergence in q",
-            bcejax.kl_divergence,
-            divergence_in_q,
-            (*of_pairs, same),
-            theirs,
-        ),
-    ]
-    return [
-        Subject(
-            name,
-            "information",
-            function,
-            pairs,
-            formula,
-            corners,
-            peers,
-            argument=int(name.endswith("in q")),
-            rows=True,
-        )
-        for name, function, formula, corners, peers in listed
-    ]
-
-
-def _log_quotient(p, q):
-    near = np.abs(p - q) < 0.5 * q
-    return np.where(near, np.log1p((p - q) / q), np.log(p / q))
-
-
-def _optimal_logit() -> Subject:
-    """Of 64 labels, of which 1 to 63 are ones."""
-    n = 64
-
-    def inputs(dtype, points):
-        ones = np.arange(1, n)
-        labels = (np.arange(n) < ones[:, None]).astype(dtype)
-        return labels, ones.astype(np.int32)
-
-    def formula(labels, _):
-        ones, zeros = np.sum(labels, -1), np.sum(1 - labels, -1)
-        both, above, below = np.ones_like(labels), 1 / zeros**2, 1 / ones**2
-        return [
-            (exact.log_odds(ones / n), None),
-            (both * (1 / ones + 1 / zeros)[:, None], None),
-            (
-                # Each element, since the sums are all that the labels enter by.
-                both * (above - below)[:, None],
-                both * np.maximum(above, below)[:, None],
-            ),
-        ]
-
-    corners = (
-        (([0.0] * n, 0), (-INF, None, None)),
-        (([1.0] * n, 0), (INF, None, None)),
-        (([NAN] * n, 0), (NAN, None, None)),
-    )
-    return Subject(
-        "optimal_logit",
-        "probability",
-        bcejax.optimal_logit,
-        inputs,
-        formula,
-        corners,
-        rows=True,
-        dtypes=WIDE,
-    )
