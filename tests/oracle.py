@@ -1,7 +1,8 @@
 """Independent references, and errors in units in the last place (ulp).
 
-Of bcejax only the table of bounds is taken, nothing is called. float64 formulas are exact enough to judge float32 and 16
-bits (2⁻²⁹ of a float32 ulp); float64 itself is judged by mpmath at 50 digits.
+Nothing of bcejax is called here; its table of bounds is all that is taken. float64
+formulas are exact enough to judge float32 and 16 bits (2⁻²⁹ of a float32 ulp); float64
+itself is judged by mpmath at 50 digits.
 """
 
 import jax.numpy as jnp
@@ -11,8 +12,8 @@ from scipy import special
 
 from bcejax.verify import bounds
 
-# The largest errors of the sigmoid and its loss, in ulp of the exact value where it is a
-# normal float32 (float64 for float64).
+# The largest errors of the sigmoid and its loss, in ulp of the exact value where that is
+# a normal float32 (float64 for float64).
 BOUNDS = bounds.BOUNDS["sigmoid"]
 
 
