@@ -12,7 +12,7 @@ from scipy import special
 
 from bcejax.verify import bounds
 
-# The largest errors of the sigmoid and its loss, in ulp of the exact value where that is
+# The largest errors of the sigmoid and its loss, in ulp of the exact value where it is
 # a normal float32 (float64 for float64).
 BOUNDS = bounds.BOUNDS["sigmoid"]
 

@@ -111,6 +111,10 @@ def drops_nan(x, y, **options):
     return bcejax._bce.bce_with_logits(jnp.where(jnp.isnan(x), 0, x), y, **options)
 
 
+def raises(x):
+    raise NotImplementedError("not on this device")
+
+
 def ignores_the_mask(x, y, where=None):
     return bcejax._bce.bce_with_logits(x, y)
 
@@ -124,6 +128,7 @@ def ignores_the_mask(x, y, where=None):
             "sigmoid, float32: the slope errs by 1.7e+07 ulp",
         ),
         ("sigmoid", doubled_gradient, "slope at (0) is 0.5, not 0.25"),
+        ("softplus", raises, "softplus, float16: raises NotImplementedError: not on"),
         ("bce_with_logits", drops_nan, "NaN in, NaN out: bce_with_logits, 8 × 20,000"),
         ("bce_with_logits", drops_nan, "value at (nan, 1) is 0.693147, not nan"),
         ("bce_with_logits", ignores_the_mask, "masks: bce_with_logits: the loss where"),

@@ -123,27 +123,19 @@ def nan(name: str) -> Iterator[Check]:
     def mean_and_slope(x, y):
         return jax.value_and_grad(lambda x: function(x, y).mean())(x)
 
-    @jax.jit
-    def values(x, y):
-        return function(x, y)
-
     for rows, classes in ((ROWS, 5), (8, 20_000)):
         x = np.random.default_rng(0).uniform(0.1, 0.9, (rows, classes))
         row, column = 7, classes - 1
         x[row, column] = np.nan
         x, y = jnp.asarray(x, "float32"), labels_of(rows, classes)
         mean, slope = map(np.asarray, mean_and_slope(x, y))
-        each = np.asarray(values(x, y))
-        found = np.isnan(each.reshape(rows, -1)).any(1)
         wrong = []
         if not np.isnan(mean):
             wrong.append(f"the mean is {mean:.6g}")
         if not np.isnan(slope[row, column]):
             wrong.append(f"the slope is {slope[row, column]:.6g}")
-        if not found[row]:
-            wrong.append(f"the row's own result is {each[row]:.6g}")
-        if found.sum() > found[row] or np.isnan(np.delete(slope, row, 0)).any():
-            wrong.append("other rows are NaN")
+        if np.isnan(np.delete(slope, row, 0)).any():
+            wrong.append("the slope of other rows is NaN")
         title = f"{name}, {rows:,} × {classes:,}"
         yield Check(NANS, title, not wrong, "; ".join(wrong))
 

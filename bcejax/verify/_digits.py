@@ -76,8 +76,7 @@ def measure(subject: Subject, dtype: str, points: int, peers: bool) -> Iterator:
             # smooth_labels of 16 bits are not rounded to 16 bits.
             if bound is not None and result.dtype != dtype:
                 bound = BOUNDS[subject.family][order][str(result.dtype)]
-            with np.errstate(all="ignore"):
-                errors = _exact.errors_in_ulp(result[:examples], value, scale)
+            errors = _exact.errors_in_ulp(result[:examples], value, scale)
             worst = np.unravel_index(np.argmax(errors), errors.shape)
             where = _shown(subject, arguments, worst)
             error = float(errors[worst])

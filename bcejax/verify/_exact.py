@@ -16,6 +16,7 @@ def widen(x: np.ndarray) -> np.ndarray:
     return x.astype(np.longdouble if x.dtype == np.float64 else np.float64)
 
 
+@np.errstate(all="ignore")
 def errors_in_ulp(got: np.ndarray, exact: np.ndarray, scale=None) -> np.ndarray:
     """|got − exact| in ulp of `exact`, or of `scale` where that is larger.
 

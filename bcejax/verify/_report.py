@@ -6,7 +6,6 @@ import platform
 from itertools import groupby
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from bcejax.verify._digits import Check, Digits
@@ -48,7 +47,7 @@ def environment() -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: _version(name) for name in packages},
-        "backend version": jax.extend.backend.get_backend().platform_version.strip(),
+        "backend version": device.client.platform_version.strip(),
         "float64 judged by": "numpy.longdouble" if HOST_IS_WIDER else "float64",
     }
 

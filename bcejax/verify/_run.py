@@ -1,6 +1,6 @@
 """Runs all checks, two at a time, since compiling is what takes the time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -35,8 +35,8 @@ def run(*, peers: bool = False, points: int | None = None) -> Report:
             dtype: _in(dtype, device, _digits.unsupported, dtype) for dtype in DTYPES
         }
         jobs = [
-            pool.submit(_in, dtype, device, list, job)
-            for dtype, job in _jobs(skipped, peers, points)
+            pool.submit(_in, dtype, device, _results, title, job)
+            for dtype, title, job in _jobs(skipped, peers, points)
         ]
         found = [result for job in jobs for result in job.result()]
     digits = [r for r in found if isinstance(r, Digits)]
@@ -46,21 +46,31 @@ def run(*, peers: bool = False, points: int | None = None) -> Report:
 
 
 def _jobs(skipped: dict[str, str], peers: bool, points: int) -> Iterator:
-    """Pairs of a dtype and something to iterate over within its mode."""
+    """Triples: a dtype, a title, and results to iterate over within its mode."""
     if not skipped["float32"]:
         for check, names in (
             (_behaviour.fused, _behaviour.cases()),
             (_behaviour.nan, _behaviour.nan_cases()),
         ):
             for name in names:
-                yield "float32", check(name)
-        yield "float32", _behaviour.masks()
+                yield "float32", name, check(name)
+        yield "float32", "masks", _behaviour.masks()
     for subject in [*of_elements(), *of_rows()]:
         for dtype in subject.dtypes:
             if skipped[dtype]:
-                yield dtype, _skipped(subject, dtype, skipped[dtype])
+                results = _skipped(subject, dtype, skipped[dtype])
             else:
-                yield dtype, _digits.measure(subject, dtype, points, peers)
+                results = _digits.measure(subject, dtype, points, peers)
+            yield dtype, f"{subject.name}, {dtype}", results
+
+
+def _results(title: str, job: Iterable) -> list:
+    try:
+        return list(job)
+    except Exception as reason:  # whatever a backend may raise breaks this one promise
+        first_line = (str(reason).splitlines() or [""])[0]
+        words = f"raises {type(reason).__name__}: {first_line}"
+        return [Check("it runs at all", title, False, words)]
 
 
 def _skipped(subject: Subject, dtype: str, reason: str) -> list[Digits]:
