@@ -9,6 +9,7 @@ import bcejax
 from bcejax.verify import _exact as exact
 from bcejax.verify import _points as at
 from bcejax.verify._subjects import INF, NAN, WIDE, Subject, plain, smallest_normal
+from bcejax.verify.bounds import DTYPES
 
 FEW = 3
 CLASSES = 10  # of distributions
@@ -192,6 +193,8 @@ def _information() -> list[Subject]:
             peers,
             argument=int(name.endswith("in q")),
             rows=True,
+            # 16 bits are computed as 32 are.
+            dtypes=WIDE if name == "kl_divergence in q" else DTYPES,
         )
         for name, function, formula, corners, peers in listed
     ]

@@ -283,6 +283,7 @@ def _of_pairs() -> list[Subject]:
             formula,
             corners,
             argument=argument,
+            dtypes=WIDE if argument else DTYPES,  # 16 bits are computed as 32 are
         )
         for argument, (name, formula) in enumerate({"p": in_a, "q": in_b}.items())
     ]
