@@ -3,6 +3,7 @@
 python -m bcejax          the demo: fits real data and draws what it did
 python -m bcejax fit      fits a file
 python -m bcejax predict  applies what was fitted to another file
+python -m bcejax verify   checks the promised digits on this machine
 """
 
 import argparse
@@ -10,6 +11,7 @@ import math
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,11 +32,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     try:
-        from bcejax._cli import command, demo
+        run = _command(options.command)
     except ModuleNotFoundError as missing:
         _fail(f"{missing.name} is not installed: pip install 'bcejax[demo]'")
     try:
-        run = getattr(command, options.command) if options.command else demo.run
         run(options)
     except BrokenPipeError:
         raise
@@ -42,6 +43,16 @@ def _run(options: argparse.Namespace) -> None:
         _fail(str(reason))
     except MemoryError:
         _fail("there is not enough memory for so many rows and columns")
+
+
+def _command(name: str | None) -> Callable[[argparse.Namespace], None]:
+    if name == "verify":  # which runs without what the demo needs
+        from bcejax._cli import verify
+
+        return verify.run
+    from bcejax._cli import command, demo
+
+    return getattr(command, name) if name else demo.run
 
 
 def _fail(reason: str) -> NoReturn:
@@ -60,10 +71,11 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.error = _fail  # one line, without the usage
     _add_demo(parser)
     commands = parser.add_subparsers(
-        dest="command", title="commands, for files of your own; each has its own --help"
+        dest="command", title="commands; each has its own --help"
     )
     _add_fit(commands)
     _add_predict(commands)
+    _add_verify(commands)
     options = parser.parse_args(arguments)
     if options.command and arguments[0] != options.command:
         _fail(f"{options.command} must come first, and its options after it")
@@ -208,6 +220,23 @@ def _add_predict(commands) -> None:
         type=Path,
         required=True,
         help="where to write columns probability and logit",
+    )
+
+
+def _add_verify(commands) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="check the promised digits on this device with this JAX",
+        description="Measure the largest error of every function on JAX's default "
+        "device, hold it to its bound, and check infinities, masks, NaN and larger "
+        "programs. Takes about half a minute. Exit status 1 if a promise is not kept.",
+    )
+    parser.error = _fail
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="where to write the record"
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="measure jax.nn and optax as well"
     )
 
 

@@ -1,31 +1,20 @@
 """Independent references, and errors in units in the last place (ulp).
 
-Nothing here calls bcejax. float64 formulas are exact enough to judge float32 and 16
-bits (2⁻²⁹ of a float32 ulp); float64 itself is judged by mpmath at 50 digits.
+Nothing of bcejax is called here; its table of bounds is all that is taken. float64
+formulas are exact enough to judge float32 and 16 bits (2⁻²⁹ of a float32 ulp); float64
+itself is judged by mpmath at 50 digits.
 """
 
-import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 from scipy import special
 
-# The largest errors allowed, in ulp of the exact value where it is a normal float32
-# (float64 for float64). 16 bits: half an ulp is what the final rounding costs, and the
-# float32 beneath may push a near tie over. The GPU's row is the sum of the errors that
-# NVIDIA documents for expf, log1pf and division; it has not been measured yet.
-BOUNDS = {
-    "cpu": {
-        "value": {"float16": 0.51, "bfloat16": 0.51, "float32": 3, "float64": 4},
-        "slope": {"float16": 0.51, "bfloat16": 0.51, "float32": 3, "float64": 4},
-        "curvature": {"float16": 0.51, "bfloat16": 0.51, "float32": 5, "float64": 6},
-    },
-    "gpu": {
-        "value": {"float16": 0.51, "bfloat16": 0.51, "float32": 4, "float64": 4},
-        "slope": {"float16": 0.51, "bfloat16": 0.51, "float32": 5, "float64": 5},
-        "curvature": {"float16": 0.51, "bfloat16": 0.51, "float32": 6, "float64": 6},
-    },
-}[jax.default_backend()]
+from bcejax.verify import bounds
+
+# The largest errors of the sigmoid and its loss, in ulp of the exact value where it is
+# a normal float32 (float64 for float64).
+BOUNDS = bounds.BOUNDS["sigmoid"]
 
 
 def every(dtype) -> np.ndarray:

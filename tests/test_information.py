@@ -17,12 +17,16 @@ from scipy import special, stats
 from bcejax import _information, bce_with_logits, sigmoid
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._information import cross_entropy, entropy, kl_divergence
+from bcejax.verify import bounds
 
 INF, NAN = jnp.inf, jnp.nan
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
 OF_PAIRS = [cross_entropy, kl_divergence]
-# Relative errors against the exact value, measured 2.6e-7 and 6.3e-7 in float32.
-BOUNDS = {"float32": 2e-6, "float64": 4e-15}
+# Relative errors against the exact value, from the largest bound in ulp.
+BOUNDS = {
+    dtype: bounds.BOUNDS["bernoulli"]["value"][dtype] * float(jnp.finfo(dtype).eps)
+    for dtype in ("float32", "float64")
+}
 
 
 def distributions(shape, seed=0, zeros=False):
