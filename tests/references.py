@@ -108,7 +108,10 @@ def bce_of_probs(p, y, t):
 
 
 def focal(x, y, alpha, gamma, t):
-    """The product rule, term by term, for α_t q^γ ℓ."""
+    """The product rule, term by term, for α_t q^γ ℓ.
+
+    Both terms of q have the slope σ(x) σ(−x), one up and one down.
+    """
     q, q1 = (1 - y) * sigma(x) + y * sigma(-x), (1 - 2 * y) * bump(x)
     q2 = -q1 * np.tanh(x / 2)
     loss, up, down = y * softplus_of(-x) + (1 - y) * softplus_of(x), y, 1 - y
@@ -116,11 +119,12 @@ def focal(x, y, alpha, gamma, t):
     size1 = down * sigma(x) + up * sigma(-x)
     weight = (alpha * y + (1 - alpha) * (1 - y)) * q**gamma
     yield of_magnitude(weight * loss)
-    steep = gamma * q1 / q
-    yield weight * (steep * loss + loss1), weight * (np.abs(steep) * loss + size1)
+    steep, steepest = gamma * q1 / q, gamma * bump(x) / q
+    yield weight * (steep * loss + loss1), weight * (steepest * loss + size1)
     square = gamma * (gamma - 1) * (q1 / q) ** 2 * loss
     bent, mixed = gamma * q2 / q * loss, 2 * steep * loss1
-    size = np.abs(square) + np.abs(bent) + np.abs(2 * steep) * size1 + loss2
+    size = np.abs(gamma - 1) / gamma * steepest**2 * loss + steepest * loss
+    size += 2 * steepest * size1 + loss2
     yield weight * (square + bent + mixed + loss2) * t, weight * size * np.abs(t)
 
 
@@ -236,7 +240,7 @@ def divergence(p, q, t):
     value = np.sum(special.kl_div(p, q), -1)
     yield value, 6.2 * np.abs(value)
     yield of_magnitude(np.log(p / q))
-    yield of_magnitude(t / p)
+    yield of_magnitude(np.where(np.isnan(q), np.nan, t / p))
 
 
 def divergence_in_q(q, p, t):
