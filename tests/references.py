@@ -159,8 +159,8 @@ class Softmax:
     def __init__(self, x):
         self.gap = np.max(x, -1, keepdims=True) - x
         mass, is_top = np.exp(-self.gap), np.zeros(x.shape, bool)
-        first = np.expand_dims(np.argmax(x, -1), -1)
-        np.put_along_axis(is_top, first, True, -1)
+        self.largest = np.expand_dims(np.argmax(x, -1), -1)
+        np.put_along_axis(is_top, self.largest, True, -1)
         others = np.where(is_top, 0, mass)
         rest, total = over_classes(others), over_classes(mass)
         self.p = mass / total
@@ -172,8 +172,13 @@ class Softmax:
         self.blur = 1 + self.gap + lost
 
     def curvature(self, t):
-        """p_k (t_k − Σ p_j t_j), the derivative of p along t, and its size."""
-        exact = self.p * (t - over_classes(self.p * t))
+        """p_k (t_k − Σ p_j t_j), the derivative of p along t, and its size.
+
+        The direction is taken relative to that of the largest class, whose own term,
+        nearly 1 − p at times, falls out of the sum.
+        """
+        u = t - np.take_along_axis(t, self.largest, -1)
+        exact = self.p * (u - over_classes(self.p * u))
         pull = over_classes(self.p * np.abs(t)) - self.p * np.abs(t)
         spread = 2 * np.abs(t) * self.q + np.maximum(pull, 0)
         return exact, self.p * self.blur * spread
