@@ -4,6 +4,22 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # shard_map needs something to shard over
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("bcejax")
+    group.addoption(
+        "--shapes",
+        type=int,
+        default=200,
+        help="how many shapes test_many_programs tries (default 200)",
+    )
+    group.addoption(
+        "--shapes-seed",
+        type=int,
+        default=0,
+        help="which shapes they are: two seeds have none in common (default 0)",
+    )
+
+
 @pytest.fixture
 def x64():
     """64-bit mode, for one test."""
