@@ -1,7 +1,17 @@
+import importlib.metadata
+import platform
+
 import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)  # shard_map needs something to shard over
+
+
+def pytest_report_header():
+    """What the tests run with, for `.ci/run` to repeat at its end."""
+    packages = ("jax", "jaxlib", "optax", "numpy", "scipy")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    return ", ".join([f"versions: Python {platform.python_version()}", *versions])
 
 
 @pytest.fixture
