@@ -50,7 +50,9 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     labels, weight, offset, l2 = (
         a.astype(features.dtype) for a in (labels, weight, offset, l2)
     )
-    weight = weight / weight.max()  # lest the sum overflow
+    # Divided by the largest first, so that the sum does not overflow. Without a barrier
+    # XLA of jax 0.10.0 divides by the product of both, which is infinite.
+    weight = jax.lax.optimization_barrier(weight / weight.max())
     return Problem(features, labels, weight / weight.sum(), offset, l2)
 
 
