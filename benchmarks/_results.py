@@ -1,9 +1,10 @@
-"""RESULTS.md, one section per benchmark, each rewritten whole by its script."""
+"""RESULTS.md: a section for each benchmark and JAX, rewritten whole by the script."""
 
 import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 
@@ -13,16 +14,32 @@ PATH = Path(__file__).with_name("RESULTS.md")
 PACKAGES = "jax", "jaxlib", "optax", "numpy", "torch", "scikit-learn"
 
 
-def write(section: str, text: str) -> None:
-    """Replace `section` in RESULTS.md, or append it."""
-    begin, end = f"<!-- begin {section} -->\n", f"<!-- end {section} -->\n"
-    old = PATH.read_text(encoding="utf-8") if PATH.exists() else "# Results\n\n"
-    before, _, rest = old.partition(begin)
-    _, _, after = rest.partition(end)
-    before = before if rest else before.rstrip("\n") + "\n\n"
+def write(title: str, text: str) -> None:
+    """Replace what this JAX found under `title` in RESULTS.md, or add it.
+
+    A section carries the version of JAX, so that another JAX leaves it alone: its own
+    goes behind the other sections of that title.
+    """
+    name = f"{title}, jax {jax.__version__}"
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->\n"
+    section = f"{begin}## {name}\n\n{provenance()}{text}{end}"
+    old = PATH.read_text(encoding="utf-8") if PATH.exists() else "# Results\n"
+    before, after = _around(old, title, begin, end)
     unfinished = PATH.with_suffix(".unfinished")
-    unfinished.write_text(before + begin + text + end + after, encoding="utf-8")
+    unfinished.write_text(before + section + after, encoding="utf-8")
     unfinished.replace(PATH)
+
+
+def _around(old: str, title: str, begin: str, end: str) -> tuple[str, str]:
+    """What stands before and after the section."""
+    before, found, rest = old.partition(begin)
+    if found:
+        return before, rest.partition(end)[2]
+    others = [*re.finditer(rf"<!-- end {re.escape(title)}, jax .+ -->\n", old)]
+    if others:
+        place = others[-1].end()
+        return old[:place] + "\n", old[place:]
+    return old.rstrip("\n") + "\n\n", ""
 
 
 def provenance() -> str:

@@ -304,7 +304,7 @@ def main() -> None:
     parser.add_argument("--exhaustive", action="store_true", help="all 2³² float32")
     step = 1 if parser.parse_args().exhaustive else STEP
 
-    text = "## Accuracy\n\n" + _results.provenance() + judge_the_judges()
+    text = judge_the_judges()
     text += (
         "Largest error in ulp and where, and the share of float32 results off by more "
         "than 0.5 and 1 ulp; bcejax in bold. bfloat16 and float16: every value. float32"
@@ -339,7 +339,7 @@ def main() -> None:
         f"|gradient| ≤ 1, Hessian in [0, ¼]) or NaN: {outside}.\n\n"
     )
     text += soft_labels() + higher_derivatives()
-    _results.write("accuracy", text)
+    _results.write("Accuracy", text)
 
 
 def soft_labels() -> str:

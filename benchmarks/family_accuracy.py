@@ -453,8 +453,7 @@ def exactly(formula: Formula, *case) -> np.ndarray:
 
 def main() -> None:
     header = ["", "by", *DTYPES]
-    text = "## Accuracy of the family\n\n" + _results.provenance()
-    text += (
+    text = (
         "Largest errors in ulp, and where; bcejax in bold. `inf` stands for NaN. Of "
         "functions of one logit: every bfloat16 and float16, a float32 code in "
         f"{STEP:,} and as many evenly between ±90, and {float64s()[::4].size:,} "
@@ -479,7 +478,7 @@ def main() -> None:
         "bcejax and kl_div Σ p log(p/q) − p + q.\n\n"
     )
     text += _results.table(header, information())
-    _results.write("family accuracy", text)
+    _results.write("Accuracy of the family", text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python benchmarks/family_speed.py    about four minutes, and 4 GB of memory
 
-Measured as in speed.py: all candidates of a row in turn, medians, ratios to bcejax.
+Measured as in speed.py: the candidates of a row take turns in shuffled order. Figures
+are medians, and ratios to bcejax.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import _results
 import jax
 import jax.numpy as jnp
 import optax
-from speed import data, mean, milliseconds, row, value_and_grad
+from _timing import milliseconds
+from speed import data, mean, row, value_and_grad
 
 import bcejax
 
@@ -92,10 +94,8 @@ def main() -> None:
     rows = focal() + softmax((4096, 32000)) + softmax((2_000_000, 10))
     rows += information((1_000_000, 10)) + information((1000, 10_000))
     _results.write(
-        "family speed",
-        "## Speed of the family\n\n"
-        + _results.provenance()
-        + f"float32. Milliseconds, medians of {ROUNDS} interleaved rounds of the mean, "
+        "Speed of the family",
+        f"float32. Milliseconds, medians of {ROUNDS} shuffled rounds of the mean, "
         "and of its value and gradient in the first argument; in brackets the ratio to "
         "bcejax, above 1 where bcejax is faster. log_softmax is multiplied by labels."
         "\n\n" + _results.table(["", "bcejax", *PEERS], rows),

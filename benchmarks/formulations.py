@@ -3,12 +3,13 @@
     python benchmarks/formulations.py
 
 Every row is a way to write the same function. Errors are the largest in ulp over 12
-million float32; times are medians in ms at 10⁷ float32, interleaved within a table.
+million float32; times are medians in ms at 10⁷ float32. The rows of a table take turns.
 """
 
 from functools import partial
 
 import _results
+import _timing
 import accuracy
 import jax
 import jax.numpy as jnp
@@ -159,13 +160,17 @@ def worst_ulp(function, exact) -> str:
     return f"{np.max(errors):.3g}"
 
 
+def milliseconds_of(losses, measured: str, x, y) -> dict[str, float]:
+    candidates = speed.jax_candidates(speed.MEASURED[measured], x, y, losses)
+    return _timing.milliseconds(candidates, speed.ROUNDS)
+
+
 def main() -> None:
     jax.config.update("jax_enable_x64", False)
     x, y = speed.data(10**7, jnp.float32)
-    text = "## Formulations\n\n" + _results.provenance()
-    text += (
+    text = (
         "Ways to write the same function in float32: largest error in ulp, and medians "
-        "in ms at 10⁷ elements, interleaved. What bcejax does is in bold.\n\n"
+        "in ms at 10⁷ elements, of shuffled rounds. What bcejax does is in bold.\n\n"
     )
 
     def tail_exact(x):
@@ -176,8 +181,8 @@ def main() -> None:
         ("σ(x) σ(−x)", CURVATURES, accuracy.curvature),
     ):
         unary = {name: lambda x, y, f=f: f(x) for name, f in ways.items()}
-        array = speed.milliseconds(speed.jax_candidates(lambda f: f, x, y, unary))
-        mean = speed.milliseconds(speed.jax_candidates(speed.mean, x, y, unary))
+        array = milliseconds_of(unary, "loss, array", x, y)
+        mean = milliseconds_of(unary, "mean loss", x, y)
         rows = [
             [n, worst_ulp(f, exact), f"{array[n]:.1f}", f"{mean[n]:.1f}"]
             for n, f in ways.items()
@@ -186,14 +191,13 @@ def main() -> None:
 
     losses = {name: with_our_gradient(loss) for name, loss in LOSSES.items()}
     columns = [
-        speed.milliseconds(speed.jax_candidates(speed.MEASURED[measured], x, y, losses))
-        for measured in list(speed.MEASURED)[:4]
+        milliseconds_of(losses, measured, x, y) for measured in list(speed.MEASURED)[:4]
     ]
     rows = [[n, *(f"{times[n]:.1f}" for times in columns)] for n in losses]
     header = ["ℓ(x, y)", "array", "mean", "value_and_grad", "consumed"]
     text += _results.table(header, rows)
     print(text)
-    _results.write("formulations", text)
+    _results.write("Formulations", text)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,20 @@
     python benchmarks/logistic_regression.py             everything: about ten minutes
     python benchmarks/logistic_regression.py breast      problems whose name begins so
 
-All solvers of a problem run in turn, round after round, in one process. Figures are
+All solvers of a problem take turns in one process, in shuffled order. Figures are
 medians in seconds, with what the objective still is above the least one found by any of
 them, both in float64. A solver that took more than 20 seconds is not run again, and
 liblinear and statsmodels are left out of the largest problems.
 """
 
 import argparse
-import statistics
 import time
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
 import _results
+import _timing
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,7 +186,7 @@ def candidates(data: Data) -> dict[str, Callable]:
 
 def race(runs: dict[str, Callable]) -> tuple[dict, dict, dict]:
     """Seconds of the first run and of the median of the others, and the answers."""
-    first, times, answers = {}, {}, {}
+    first, answers = {}, {}
     for name, run in tqdm.tqdm(runs.items(), leave=False, disable=None):
         clock = time.perf_counter()
         try:
@@ -195,15 +195,8 @@ def race(runs: dict[str, Callable]) -> tuple[dict, dict, dict]:
             print(f"{name}: {failure}")
             continue
         first[name] = time.perf_counter() - clock
-    for _ in range(ROUNDS):
-        for name in answers:
-            if first[name] > PATIENCE:
-                continue
-            clock = time.perf_counter()
-            answers[name] = runs[name]()
-            times.setdefault(name, []).append(time.perf_counter() - clock)
-    middle = {name: statistics.median(t) for name, t in times.items()}
-    return first, first | middle, answers
+    again = {name: runs[name] for name in answers if first[name] <= PATIENCE}
+    return first, first | _timing.median_seconds(again, ROUNDS), answers
 
 
 def table(name: str, data: Data) -> str:
@@ -307,9 +300,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="print only these, write nothing")
     names = tuple(parser.parse_args().names)
     warnings.simplefilter("ignore")  # peers say when they stop early; the table does
-    text = "## Logistic regression\n\n" + _results.provenance()
-    text += (
-        f"Seconds to a gradient within {TOLERANCE:g}, medians of {ROUNDS} interleaved "
+    text = (
+        f"Seconds to a gradient within {TOLERANCE:g}, medians of {ROUNDS} shuffled "
         "rounds, float32 but for glum and statsmodels, which compute in float64; the "
         "ratio to bcejax's; and what the objective is above the least, relative. "
         "statsmodels fits without the penalty.\n\n"
@@ -321,7 +313,7 @@ def main() -> None:
         if not names or name.startswith(names):
             text += run()
     if not names:
-        _results.write("logistic regression", text)
+        _results.write("Logistic regression", text)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python benchmarks/speed.py            everything: about ten minutes
     python benchmarks/speed.py --quick    the main table only
 
-All candidates of a table run in turn, round after round, in one process, so that a slow
-moment of the machine meets all of them. Figures are medians, and ratios to bcejax.
+All candidates of a row take turns in one process, in an order that is shuffled in every
+round, so that a slow moment of the machine meets all of them. Figures are medians, and
+ratios to bcejax.
 """
 
 import argparse
@@ -14,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import _results
+import _timing
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import tqdm
+from _timing import milliseconds
 from matplotlib.figure import Figure
 
 import bcejax
@@ -148,28 +151,6 @@ def jax_candidates(wrap, x, y, losses=JAX_LOSSES) -> dict[str, Callable]:
     return {name: lambda f=f: f(x, y) for name, f in functions.items()}
 
 
-# Timing
-
-
-def milliseconds(candidates: dict[str, Callable], rounds=ROUNDS) -> dict[str, float]:
-    """Median time of each candidate, in turn."""
-    repeats = {}
-    for name, candidate in candidates.items():
-        jax.block_until_ready(candidate())
-        clock = time.perf_counter()
-        jax.block_until_ready(candidate())
-        repeats[name] = max(1, int(2e-3 / (time.perf_counter() - clock)))
-    times = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, candidate in candidates.items():
-            clock = time.perf_counter()
-            for _ in range(repeats[name]):
-                jax.block_until_ready(candidate())
-            elapsed = time.perf_counter() - clock
-            times[name].append(elapsed / repeats[name] * 1e3)
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
 def data(size: int, dtype, soft=False):
     keys = jax.random.split(jax.random.key(0))
     x = 4 * jax.random.normal(keys[0], (size,))
@@ -199,12 +180,13 @@ def main_table(size: int, dtype) -> tuple[str, dict[str, dict[str, float]]]:
             jax_candidates(wrap, x, y)
             | torch_candidates(measured, x, y)
             | sklearn_candidates(measured, x, y)
-            | floor_candidates(x, y)
+            | floor_candidates(x, y),
+            ROUNDS,
         )
         rows.append(row(measured, times, PEERS + FLOOR))
         all_times[measured] = times
     if size == 10**6:
-        times = milliseconds(jax_candidates(per_row, x, y))
+        times = milliseconds(jax_candidates(per_row, x, y), ROUNDS)
         rows.append(row("mean of each of 1000 rows, by vmap", times, PEERS + FLOOR))
     for cells in rows:
         print(*cells, sep="  ", flush=True)
@@ -249,7 +231,8 @@ def arguments_table(size: int) -> str:
         if case == "bool labels":
             y = y == 1
         for measured in list(MEASURED)[:4]:
-            times = milliseconds(jax_candidates(MEASURED[measured], x, y, losses))
+            candidates = jax_candidates(MEASURED[measured], x, y, losses)
+            times = milliseconds(candidates, ROUNDS)
             rows.append(row(f"{case}: {measured}", times, ["optax", "jax.nn"]))
             print(*rows[-1], sep="  ", flush=True)
     header = [f"{size:,} float32", "bcejax", "optax", "jax.nn"]
@@ -270,12 +253,11 @@ def overheads() -> str:
     )
     compile_times = {name: [] for name in JAX_LOSSES}
     x, y = data(1000, jnp.float32)
-    for _ in range(ROUNDS):
-        for name, f in JAX_LOSSES.items():
-            jax.clear_caches()
-            clock = time.perf_counter()
-            compiled(value_and_grad(f), x, y)
-            compile_times[name].append((time.perf_counter() - clock) * 1e3)
+    for name in _timing.shuffled_rounds(JAX_LOSSES, ROUNDS):
+        jax.clear_caches()
+        clock = time.perf_counter()
+        compiled(value_and_grad(JAX_LOSSES[name]), x, y)
+        compile_times[name].append((time.perf_counter() - clock) * 1e3)
     compile_time = {name: statistics.median(t) for name, t in compile_times.items()}
     base = times["jax.nn"]
     text = (
@@ -310,7 +292,10 @@ def draw(times: dict[str, dict[str, float]]) -> None:
     panel.axhline(floor, color="black", linewidth=0.8, linestyle=":")
     panel.text(len(times) - 0.5, floor, "x + y", ha="right", va="bottom")
     panel.set_xticks(range(len(times)), [name.replace(", ", ",\n") for name in times])
-    panel.set(ylabel="ms", title="10⁷ float32 logits: shorter is better")
+    panel.set(
+        ylabel="ms",
+        title=f"10⁷ float32 logits, jax {jax.__version__}: shorter is better",
+    )
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, ncols=3)
     figure.savefig(PICTURE, metadata={"Date": None})
@@ -322,9 +307,8 @@ def main() -> None:
     if parser.parse_args().quick:
         main_table(10**7, jnp.float32)
         return
-    text = "## Speed\n\n" + _results.provenance()
-    text += (
-        f"Milliseconds, medians of {ROUNDS} interleaved rounds; in brackets the ratio "
+    text = (
+        f"Milliseconds, medians of {ROUNDS} shuffled rounds; in brackets the ratio "
         "to bcejax, above 1 where bcejax is faster. `consumed`: the gradient is used "
         "in the same jit and not returned. `x + y` and `x · 2` are the memory floor."
         "\n\n"
@@ -337,7 +321,7 @@ def main() -> None:
                 draw(times)
     text += "![The first table as bars](speed.svg)\n\n"
     text += arguments_table(10**7) + overheads()
-    _results.write("speed", text)
+    _results.write("Speed", text)
 
 
 if __name__ == "__main__":

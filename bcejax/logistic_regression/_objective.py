@@ -54,7 +54,9 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     labels = in_range(labels, "labels", 0, 1)
     weight = in_range(weight, "sample_weight", 0, jnp.inf)
     l2 = in_range(l2, "l2", 0, jnp.inf)
-    weight = weight / weight.max()  # so that the sum cannot overflow
+    # Divided by the largest first, so that the sum does not overflow. Without a barrier
+    # XLA of jax 0.10.0 divides by the product of both, which is infinite.
+    weight = jax.lax.optimization_barrier(weight / weight.max())
     return Problem(features, labels, weight / weight.sum(), offset, l2)
 
 
