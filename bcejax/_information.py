@@ -26,12 +26,14 @@ from functools import partial, reduce
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from bcejax import _checks
 from bcejax._bce import _ratio
 from bcejax._numerics.derivatives import derivatives
+from bcejax._numerics.over_classes import as_rows, each, over_classes
 from bcejax._range_check import in_range
-from bcejax._sigmoid import _ATANH, _log_ratio, _times
+from bcejax._sigmoid import _ATANH, _times
 
 
 def entropy(
@@ -135,8 +137,13 @@ def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _summed(core, axis, base, distributions: dict) -> jax.Array:
-    terms, dtype = _terms(core, distributions, (0, 1))
-    result = jnp.sum(terms, axis)
+    arrays, dtype = _widened(distributions)
+    ndim = arrays[0].ndim
+    axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+    checked = (
+        in_range(x, name, 0, 1) for x, name in zip(arrays, distributions, strict=True)
+    )
+    result = core(*(as_rows(x, axes) for x in checked))
     if base is not None:
         base = _checks.real(base, "base")
         if base.shape != ():
@@ -147,12 +154,12 @@ def _summed(core, axis, base, distributions: dict) -> jax.Array:
 
 @partial(jax.jit, static_argnums=0)
 def _elementwise(core, arguments: dict) -> jax.Array:
-    terms, dtype = _terms(core, arguments)
-    return terms.astype(dtype)
+    arrays, dtype = _widened(arguments)
+    return core(*arrays).astype(dtype)
 
 
-def _terms(core, arguments: dict, limits=None) -> tuple[jax.Array, jnp.dtype]:
-    """`core` of the arguments, 16 bits widened, and the dtype to round it to."""
+def _widened(arguments: dict) -> tuple[list[jax.Array], jnp.dtype]:
+    """The arguments, 16 bits widened, and the dtype to round the result to."""
     arrays = [_checks.floating(x, name) for name, x in arguments.items()]
     first, last = arrays[0], arrays[-1]
     if first.shape != last.shape:
@@ -162,61 +169,84 @@ def _terms(core, arguments: dict, limits=None) -> tuple[jax.Array, jnp.dtype]:
             f"got {first_name} {first.shape} and {last_name} {last.shape}."
         )
     dtype = jnp.promote_types(first.dtype, last.dtype)
-    arrays = [x.astype(_checks.widened(dtype)) for x in arrays]
-    if limits is not None:
-        arrays = [
-            in_range(x, name, *limits)
-            for x, name in zip(arrays, arguments, strict=True)
-        ]
-    return core(*arrays), dtype
+    return [x.astype(_checks.widened(dtype)) for x in arrays], dtype
 
 
-# The terms of the sums. At p = 0 the slopes are ±∞, or 0 where q is 0 as well; `_times`
-# and `_ratio` keep them from turning a tangent of 0 into NaN.
+# The sums, and their slopes. At p = 0 a slope may be ±∞, or 0 where q is 0 as well;
+# `_times` and `_ratio` keep them from turning a tangent of 0 into NaN.
 
 
 @jax.custom_jvp
 def _entropy(p: jax.Array) -> jax.Array:
-    # 0 · ∞ is kept away by a minimum: XLA's CPU takes ten times as long over the sum of
-    # what holds a select.
-    return p * jnp.minimum(-jnp.log(p), jnp.finfo(p.dtype).max)
+    (result,) = over_classes(_entropy_equation, p)
+    return result
 
 
-_entropy.defjvps(lambda p_dot, _, p: _times(p_dot, -1 - _log(p)))
+def _entropy_equation(sums, p):
+    terms = sums.total(lambda _, p: jnp.where(p == 0, 0, p * -jnp.log(p)), (p,), ())
+    return (sums.result(terms),)
+
+
+_entropy.defjvps(lambda p_dot, _, p: jnp.sum(_times(p_dot, -1 - _log(p)), -1))
 
 
 @jax.custom_jvp
 def _cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
-    return _times(p, -jnp.log(q))
+    (result,) = over_classes(_cross_entropy_equation, p, q)
+    return result
+
+
+def _cross_entropy_equation(sums, p, q):
+    def term(_, p, q):
+        return jnp.where(p == 0, 0, p * -jnp.log(q))
+
+    return (sums.result(sums.total(term, (p, q), ())),)
 
 
 derivatives(
     _cross_entropy,
-    lambda p_dot, _, p, q: _times(p_dot, -_log(q)),
-    lambda q_dot, _, p, q: _times(q_dot, -_ratio(p, q)),
+    lambda p_dot, _, p, q: jnp.sum(_times(p_dot, -_log(q)), -1),
+    lambda q_dot, _, p, q: jnp.sum(_times(q_dot, -_ratio(p, q)), -1),
 )
 
 
+@jax.custom_jvp
 def _log(p: jax.Array) -> jax.Array:
-    # log p, whose slope 1/p = ∞ at 0 leaves a tangent of 0 alone.
-    return _log_ratio(p, jnp.ones_like(p), p - 1)
+    return jnp.log(p)
+
+
+# The slope 1/p = ∞ at 0 leaves a tangent of 0 alone.
+_log.defjvps(lambda p_dot, _, p: _times(p_dot, 1 / p))
 
 
 @jax.custom_jvp
 def _divergence(p: jax.Array, q: jax.Array) -> jax.Array:
+    (result,) = over_classes(_divergence_equation, p, q)
+    return result
+
+
+def _divergence_equation(sums, p, q):
     # p log(p/q) − p + q = p g(u) with u = (q − p)/p, written without u = ∞ at p = 0.
     # The step q − p is exact wherever the series is taken.
-    step = q - p
-    s = _ratio(step, q + p)
-    far = _times(p, _log_quotient(p, q)) + step
-    return jnp.where(_near(s), _series(step, s), far)
+    def term(_, p, q):
+        step, s = q - p, _share(p, q)
+        far = jnp.where(p == 0, 0, p * _log_far(p, q)) + step
+        return jnp.where(_near(s), _series(step, s), far)
+
+    return (sums.result(sums.total(term, (p, q), ())),)
 
 
 derivatives(
     _divergence,
-    lambda p_dot, _, p, q: _times(p_dot, _log_quotient(p, q)),
-    lambda q_dot, _, p, q: _times(q_dot, _complement(p, q)),
+    lambda p_dot, _, p, q: jnp.sum(_times(p_dot, _log_quotient(p, q)), -1),
+    lambda q_dot, _, p, q: jnp.sum(_times(q_dot, _complement(p, q)), -1),
 )
+
+
+def _share(p: jax.Array, q: jax.Array) -> jax.Array:
+    # s = (q − p)/(q + p), and 0 for 0/0. Not a division of the two, which XLA's CPU
+    # would store for its many users.
+    return jnp.where(q + p == 0, 0, (q - p) * (1 / (q + p)))
 
 
 def _near(s: jax.Array) -> jax.Array:
@@ -225,18 +255,53 @@ def _near(s: jax.Array) -> jax.Array:
 
 
 def _series(u: jax.Array, s: jax.Array) -> jax.Array:
-    # g(u) = u s (1 − s (1 − s) B(s²)), or p g(u) given p u. The coefficients are those
-    # of 2 atanh(r/2) = r + r³ Q(r²), r = 2s, so B(s²) is 4 Q(4s²).
+    # g(u) = u s (1 − s (1 − s) B(s²)), or p g(u) given p u.
+    return u * s * (1 - s * (1 - s) * _series_of_atanh(s))
+
+
+def _series_of_atanh(s: jax.Array) -> jax.Array:
+    # B(s²) = (atanh s − s)/s³. The coefficients are of 2 atanh(r/2) = r + r³ Q(r²)
+    # with r = 2s, so B(s²) is 4 Q(4s²).
     z = 4 * s * s
-    b = 4 * reduce(lambda sum, c: sum * z + c, _ATANH[s.dtype])
-    return u * s * (1 - s * (1 - s) * b)
+    return 4 * reduce(lambda sum, c: sum * z + c, _ATANH[s.dtype])
 
 
+def _log_far(p: jax.Array, q: jax.Array) -> jax.Array:
+    # log(p/q) where p and q differ by a factor of 2 at least, by roots: for generalised
+    # distributions p/q may lie beyond the largest float.
+    return 2 * jnp.log(jnp.sqrt(p) / jnp.sqrt(q))
+
+
+@jax.custom_jvp
 def _log_quotient(p: jax.Array, q: jax.Array) -> jax.Array:
-    # log(p/q), where 0/0 counts as 1: a class of neither distribution pulls at nothing.
-    neither = (p == 0) & (q == 0)
-    p, q = jnp.where(neither, 1, p), jnp.where(neither, 1, q)
-    return _log_ratio(p, q, p - q)
+    # log(p/q) = −2 atanh s, where 0/0 counts as 1: a class that neither distribution
+    # has contributes no gradient.
+    def quotient(p, q):
+        s = _share(p, q)
+        near = -2 * (s + s * s * s * _series_of_atanh(s))
+        return jnp.where(_near(s), near, _log_far(p, q))
+
+    return each(quotient, p, q)
+
+
+derivatives(
+    _log_quotient,
+    lambda p_dot, _, p, q: _times(p_dot, _reciprocal(p, q)),
+    lambda q_dot, _, p, q: _times(q_dot, -_reciprocal(q, p)),
+)
+
+
+@jax.custom_jvp
+def _reciprocal(p: jax.Array, q: jax.Array) -> jax.Array:
+    # 1/p, and 0 where q is 0 as well.
+    return jnp.where((p == 0) & (q == 0), 0, 1 / p)
+
+
+derivatives(
+    _reciprocal,
+    lambda p_dot, result, p, q: _times(p_dot, -result * _reciprocal(p, q)),
+    None,
+)
 
 
 @jax.custom_jvp

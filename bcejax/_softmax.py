@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from bcejax import _checks
+from bcejax._numerics.over_classes import as_rows, from_rows
 from bcejax._range_check import in_range
 from bcejax._softmax_rows import _dense, _integer, _log_softmax
 
@@ -146,7 +147,7 @@ def softmax_cross_entropy_with_integer_labels(
 def _compiled_log_softmax(axis, logits, where) -> jax.Array:
     x, where, axes = _checked(axis, logits, where)
     result = _log_softmax(_masked_rows(x, where, axes))
-    result = _rows_inverse(result, x.shape, axes)
+    result = from_rows(result, x.shape, axes)
     if where is not None:
         result = jnp.where(where, result, -jnp.inf)
     return result.astype(x.dtype)
@@ -165,7 +166,7 @@ def _compiled_dense(axis, logits, labels, where) -> jax.Array:
     if where is not None:
         y = jnp.where(where, y, 0)
     y = in_range(y, "labels", 0, jnp.inf)
-    loss = _dense(_masked_rows(x, where, axes), _rows(y, axes))
+    loss = _dense(_masked_rows(x, where, axes), as_rows(y, axes))
     return _kept(loss, where, axes).astype(x.dtype)
 
 
@@ -203,30 +204,13 @@ def _checked(axis, logits, where):
     return x, where, axes
 
 
-def _permutation(ndim: int, axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(i for i in range(ndim) if i not in axes) + axes
-
-
-def _rows(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The axes moved to the end, in the order given, and made one."""
-    x = x.transpose(_permutation(x.ndim, axes))
-    batch = x.shape[: x.ndim - len(axes)]
-    return x.reshape(*batch, prod(x.shape[len(batch) :]))
-
-
-def _rows_inverse(rows: jax.Array, shape, axes: tuple[int, ...]) -> jax.Array:
-    order = _permutation(len(shape), axes)
-    moved = rows.reshape([shape[i] for i in order])
-    return moved.transpose([order.index(i) for i in range(len(shape))])
-
-
 def _masked_rows(x: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
     x = x.astype(_checks.widened(x.dtype))
     if where is not None:
         # A row without any class is left finite, so that no 0/0 reaches the gradient.
         hidden = jnp.where(jnp.any(where, axes, keepdims=True), -jnp.inf, 0)
         x = jnp.where(where, x, hidden.astype(x.dtype))
-    return _rows(x, axes)
+    return as_rows(x, axes)
 
 
 def _kept(rows: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:

@@ -8,33 +8,16 @@ label, or one of the largest. With `top` the largest logit,
     others = Σ exp(x_j − top) over all classes but one of the largest,
     log p_k = −(top − x_k) − log1p(others),      p_k = exp(x_k − top) / (1 + others).
 
-The equations are written once. Each takes `sums`, one of the two ways in which the
-terms are added: by slices on a CPU, by reductions elsewhere.
+The equations are written once. Each takes `sums`, one of two ways to add its terms:
+`over_classes` tells which.
 """
-
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from bcejax._numerics import by_reduction, by_slices
 from bcejax._numerics.derivatives import derivatives
-from bcejax._numerics.two_ways import two_ways
+from bcejax._numerics.over_classes import over_classes
 from bcejax._sigmoid import _times
-
-
-def _summed(equation, *arrays):
-    """The equation, summed by slices on one CPU and by reductions elsewhere."""
-    elsewhere = partial(equation, by_reduction)
-    if _is_sharded_over_classes(arrays[0]):
-        return elsewhere(*arrays)
-    return two_ways(partial(equation, by_slices), elsewhere, *arrays)
-
-
-def _is_sharded_over_classes(x: jax.Array) -> bool:
-    # On a mesh with Explicit axes the type says so. On Auto axes only XLA knows.
-    spec = getattr(getattr(jax.typeof(x), "sharding", None), "spec", ())
-    return len(spec) == x.ndim and spec[-1] is not None
 
 
 def _finite(top: jax.Array) -> jax.Array:
@@ -67,7 +50,7 @@ def _top_and_others(sums, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
 @jax.custom_jvp
 def _softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """p and 1 − p."""
-    return _summed(_softmax_equation, x)
+    return over_classes(_softmax_equation, x)
 
 
 def _softmax_equation(sums, x):
@@ -95,7 +78,7 @@ def _centred(p: jax.Array, t: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _log_softmax(x: jax.Array) -> jax.Array:
-    (result,) = _summed(_log_softmax_equation, x)
+    (result,) = over_classes(_log_softmax_equation, x)
     return result
 
 
@@ -113,7 +96,7 @@ _log_softmax.defjvps(lambda t, _, x: _centred(_softmax(x)[0], t))
 
 @jax.custom_jvp
 def _dense(x: jax.Array, y: jax.Array) -> jax.Array:
-    (loss,) = _summed(_dense_equation, x, y)
+    (loss,) = over_classes(_dense_equation, x, y)
     return loss
 
 
@@ -145,7 +128,7 @@ def _dense_dx(x: jax.Array, y: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _label_rest(y: jax.Array) -> jax.Array:
-    (rest,) = _summed(_label_rest_equation, y)
+    (rest,) = over_classes(_label_rest_equation, y)
     return rest
 
 
@@ -164,7 +147,7 @@ _label_rest.defjvps(lambda t, _, y: jnp.sum(t, -1, keepdims=True) - t)
 
 @jax.custom_jvp
 def _integer(x: jax.Array, label: jax.Array) -> jax.Array:
-    (loss,) = _summed(_integer_equation, x, label)
+    (loss,) = over_classes(_integer_equation, x, label)
     return loss
 
 
@@ -182,7 +165,7 @@ _integer.defjvps(lambda t, _, x, label: jnp.sum(t * _integer_dx(x, label), -1), 
 @jax.custom_jvp
 def _integer_dx(x: jax.Array, label: jax.Array) -> jax.Array:
     # p, and −q for the label.
-    (gradient,) = _summed(_integer_dx_equation, x, label)
+    (gradient,) = over_classes(_integer_dx_equation, x, label)
     return gradient
 
 
