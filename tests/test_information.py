@@ -476,3 +476,29 @@ def test_vmap_axis_and_traced_base_agree():
         np.testing.assert_allclose(function(p.T, q.T, axis=0), expected, rtol=1e-6)
         bits = jax.jit(lambda base, f=function: f(p, q, base=base))(2)  # a traced base
         np.testing.assert_allclose(bits, expected / np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("function", [entropy, *OF_PAIRS])
+@pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), (2, 0), None, ()])
+def test_several_cpus_and_one_sum_alike(function, axis):
+    """One CPU sums slices; several, here with sharded rows, reduce."""
+    p = np.float32(distributions((4, 33, 40)))
+    p[0, :, 3] = p[1, 2] = 0
+    at = of_pairs(function)
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("i"))
+
+    def step(p, q):
+        return jax.value_and_grad(lambda p: at(p, q, axis=axis).sum())(p)
+
+    q = np.roll(p, 1, 1)
+    expected = jax.jit(step)(p, q)
+    got = jax.jit(step)(*jax.device_put((p, q), rows))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_distributions_without_classes_have_no_entropy():
+    empty = jnp.zeros((3, 0))
+    for function in (entropy, *OF_PAIRS):
+        assert jnp.array_equal(of_pairs(function)(empty, empty), jnp.zeros(3))

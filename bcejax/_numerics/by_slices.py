@@ -16,7 +16,7 @@ import numpy as np
 # Measured in benchmarks/formulations.py. Compile time grows with the number of slices.
 FEW = 32  # classes that are slices of their own
 LANES = 16  # the width of a slice, at least
-MOST_SLICES = 64
+MOST_SLICES = 32
 
 
 def top(x: jax.Array) -> jax.Array:
