@@ -18,6 +18,15 @@ from speed import data, mean, row, value_and_grad
 import bcejax
 
 ROUNDS = 7
+LOGITS = [
+    (1_000_000, 7),
+    (2_000_000, 10),
+    (300_000, 64),
+    (20_000, 1000),
+    (2048, 32_768),
+    (512, 50_257),
+]
+DISTRIBUTIONS = [(1_000_000, 10), (100_000, 100), (1000, 10_000)]
 PEERS = ["optax", "jax.nn", "plain jnp"]
 Losses = dict[str, Callable]  # f(x, y), by who computes it
 
@@ -91,8 +100,11 @@ def information(shape: tuple[int, int]) -> list[list[str]]:
 
 
 def main() -> None:
-    rows = focal() + softmax((4096, 32000)) + softmax((2_000_000, 10))
-    rows += information((1_000_000, 10)) + information((1000, 10_000))
+    rows = focal()
+    for shape in LOGITS:
+        rows += softmax(shape)
+    for shape in DISTRIBUTIONS:
+        rows += information(shape)
     _results.write(
         "Speed of the family",
         f"float32. Milliseconds, medians of {ROUNDS} shuffled rounds of the mean, "
