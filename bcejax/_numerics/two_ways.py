@@ -58,9 +58,11 @@ def _lower(context, *arrays, one_cpu, elsewhere):
 
 
 def _is_one_cpu(module) -> bool:
-    if tuple(module.platforms) != ("cpu",):
+    # What the lowering knows is not a documented part of JAX: whatever is missing here
+    # stands for another device. tests/test_softmax.py sees which way is taken.
+    if tuple(getattr(module, "platforms", ())) != ("cpu",):
         return False
-    where = module.axis_context
+    where = getattr(module, "axis_context", None)
     devices = getattr(where, "num_devices", None)  # of a jit over whole arrays
     if devices is None:  # inside shard_map, where each device has arrays of its own
         mesh = getattr(where, "mesh", None)
