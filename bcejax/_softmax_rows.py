@@ -103,11 +103,7 @@ def _dense(x: jax.Array, y: jax.Array) -> jax.Array:
 def _dense_equation(sums, x, y):
     top, finite_top, others = _top_and_others(sums, x)
     level = jnp.log1p(others)
-
-    def cost(_, x, y, top, finite_top, level):
-        return jnp.where(y == 0, 0, y * (_gap(x, top, finite_top) + level))
-
-    loss = sums.total(cost, (x, y), (top, finite_top, level))
+    loss = sums.weighted(y, _gap, (x,), (top, finite_top), level)
     # A label of 0 costs nothing, but it does not hide a NaN among the logits.
     return (sums.result(loss + 0 * level),)
 
@@ -135,10 +131,7 @@ def _label_rest(y: jax.Array) -> jax.Array:
 def _label_rest_equation(sums, y):
     # Σ_{j≠k} y_j. For a label with more than half of all Σ_j y_j − y_k would cancel, so
     # the sum leaves the largest out.
-    top = sums.top(y)
-    smaller = sums.total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (top,))
-    rest_of_top = smaller + (sums.ties(y, top) - 1) * top
-    top, rest_of_top = top[..., None], rest_of_top[..., None]
+    top, rest_of_top = (row[..., None] for row in sums.top_and_rest(y))
     return (jnp.where(y == top, rest_of_top, (rest_of_top + top) - y),)
 
 

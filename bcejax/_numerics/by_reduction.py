@@ -28,6 +28,35 @@ def ties(x: jax.Array, top: jax.Array) -> jax.Array:
     return total(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
 
 
+def top_and_rest(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row of y ≥ 0, or 0, and the sum of all others.
+
+    One reduction of pairs, which starts from the pair (0, 0). It joins two pairs by
+    adding the smaller of their largest to both of their rests, so that no two terms
+    cancel, and it reads y once where a maximum and a sum that depends on it read twice.
+    """
+
+    def joined(a, b):
+        (a_top, a_rest), (b_top, b_rest) = a, b
+        smaller = jax.lax.min(a_top, b_top)
+        return jax.lax.max(a_top, b_top), a_rest + b_rest + smaller
+
+    zero = jnp.zeros((), y.dtype)
+    return jax.lax.reduce((y, jnp.zeros_like(y)), (zero, zero), joined, (y.ndim - 1,))
+
+
+def weighted(y, measure, arrays, rows, level) -> jax.Array:
+    """Σ y (measure(arrays, rows) + level) over the classes with y ≠ 0.
+
+    In two sums of terms ≥ 0, of which neither needs `level` before it is added up. If
+    `level` is itself a sum over classes, then all sums are taken in one reading.
+    """
+    parts = total(
+        lambda _, y, *a: jnp.where(y == 0, 0, y * measure(*a)), (y, *arrays), rows
+    )
+    return parts + level * jnp.sum(y, -1)
+
+
 def at(x: jax.Array, label: jax.Array) -> jax.Array:
     """x of the class `label` of each row; NaN where there is no such class.
 
