@@ -30,9 +30,6 @@ from jax.sharding import SingleDeviceSharding
 import bcejax
 from bcejax.logistic_regression import _objective
 
-# Plugins for a GPU and a TPU are installed, but no device is there for them to start.
-jax.config.update("jax_platforms", "cpu")
-
 H100 = """
 gpu_device_info {
   cuda_compute_capability { major: 9 }
@@ -366,6 +363,8 @@ def main() -> None:
     parser.add_argument("device", nargs="?", choices=[*DEVICES])
     parser.add_argument("only", nargs="?", default="", help="cases that hold this word")
     given = parser.parse_args()
+    # Plugins for a GPU and a TPU are installed, but there is no device to start.
+    jax.config.update("jax_platforms", "cpu")
     if given.device:
         rows_for(given.device, given.only)
         return

@@ -1,4 +1,7 @@
-"""Sums over classes as plain reductions: for accelerators and for sharded classes."""
+"""Sums over classes as plain reductions: for several devices and sharded classes.
+
+Each is a maximum or a sum, which XLA joins over devices without gathering anything.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -28,21 +31,22 @@ def ties(x: jax.Array, top: jax.Array) -> jax.Array:
     return total(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
 
 
+def top_and_others(x, finite, mass) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and Σ mass(x, finite(largest)) over all but one."""
+    largest = top(x)
+    return largest, all_but_one_top(x, largest, mass, (finite(largest),))
+
+
 def top_and_rest(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row of y ≥ 0, or 0, and the sum of all others.
+    """The largest of each row, and the sum of all others."""
+    largest = top(y)
+    smaller = total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (largest,))
+    return largest, smaller + (ties(y, largest) - 1) * largest
 
-    One reduction of pairs, which starts from the pair (0, 0). It joins two pairs by
-    adding the smaller of their largest to both of their rests, so that no two terms
-    cancel, and it reads y once where a maximum and a sum that depends on it read twice.
-    """
 
-    def joined(a, b):
-        (a_top, a_rest), (b_top, b_rest) = a, b
-        smaller = jax.lax.min(a_top, b_top)
-        return jax.lax.max(a_top, b_top), a_rest + b_rest + smaller
-
-    zero = jnp.zeros((), y.dtype)
-    return jax.lax.reduce((y, jnp.zeros_like(y)), (zero, zero), joined, (y.ndim - 1,))
+def top_and_at(x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and x of the class `label`."""
+    return top(x), at(x, label)
 
 
 def weighted(y, measure, arrays, rows, level) -> jax.Array:

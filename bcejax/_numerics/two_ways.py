@@ -1,10 +1,11 @@
 """One function, computed in two ways: one for a single CPU, one for everything else.
 
 XLA's CPU and its accelerators want sums over classes written differently, and slices of
-an axis that is sharded over devices would be gathered. Which of the two is right is
-known when a program is compiled and not when it is traced, so both are traced, and the
-lowering to XLA takes one. `jax.lax.platform_dependent` does the same by platform, but
-cannot tell one CPU from several.
+an axis that is sharded over devices would be gathered. A single accelerator may have a
+third way. Which of them is right is known when a program is compiled and not when it is
+traced, so all are traced, and the lowering to XLA takes one.
+`jax.lax.platform_dependent` does the same by platform, but cannot tell one CPU from
+several.
 """
 
 import jax
@@ -15,8 +16,12 @@ _two_ways = Primitive("two_ways")
 _two_ways.multiple_results = True
 
 
-def two_ways(one_cpu, elsewhere, *arrays) -> tuple[jax.Array, ...]:
+def two_ways(
+    one_cpu, elsewhere, *arrays, one_accelerator=None
+) -> tuple[jax.Array, ...]:
     """`one_cpu(*arrays)` or `elsewhere(*arrays)`, two tuples of arrays alike.
+
+    On a single accelerator `one_accelerator(*arrays)`, if it is given.
 
     To be called where nothing is differentiated: inside the function of a derivative
     rule.
@@ -25,18 +30,19 @@ def two_ways(one_cpu, elsewhere, *arrays) -> tuple[jax.Array, ...]:
         _two_ways.bind(
             *arrays,
             one_cpu=jax.make_jaxpr(one_cpu)(*arrays),
+            one_accelerator=jax.make_jaxpr(one_accelerator or elsewhere)(*arrays),
             elsewhere=jax.make_jaxpr(elsewhere)(*arrays),
         )
     )
 
 
 @_two_ways.def_impl
-def _run(*arrays, one_cpu, elsewhere):
+def _run(*arrays, one_cpu, one_accelerator, elsewhere):
     return jaxpr_as_fun(elsewhere)(*arrays)
 
 
 @_two_ways.def_abstract_eval
-def _results(*_, one_cpu, elsewhere):
+def _results(*_, one_cpu, one_accelerator, elsewhere):
     return elsewhere.out_avals
 
 
@@ -45,20 +51,29 @@ def _batch(arrays, axes, **ways):
         each = jax.vmap(jaxpr_as_fun(jaxpr), axes)
         return lambda *arrays: tuple(each(*arrays))
 
-    results = two_ways(batched(ways["one_cpu"]), batched(ways["elsewhere"]), *arrays)
+    each_way = {name: batched(jaxpr) for name, jaxpr in ways.items()}
+    results = two_ways(
+        each_way["one_cpu"],
+        each_way["elsewhere"],
+        *arrays,
+        one_accelerator=each_way["one_accelerator"],
+    )
     return results, [0] * len(results)
 
 
 batching.primitive_batchers[_two_ways] = _batch
 
 
-def _lower(context, *arrays, one_cpu, elsewhere):
-    way = one_cpu if _is_one_cpu(context.module_context) else elsewhere
+def _lower(context, *arrays, one_cpu, one_accelerator, elsewhere):
+    way = elsewhere
+    if _is_one_device(context.module_context):
+        is_cpu = tuple(context.module_context.platforms) == ("cpu",)
+        way = one_cpu if is_cpu else one_accelerator
     return mlir.lower_fun(jaxpr_as_fun(way), multiple_results=True)(context, *arrays)
 
 
-def _is_one_cpu(module) -> bool:
-    if tuple(module.platforms) != ("cpu",):
+def _is_one_device(module) -> bool:
+    if len(module.platforms) != 1:
         return False
     where = module.axis_context
     devices = getattr(where, "num_devices", None)  # of a jit over whole arrays
