@@ -524,6 +524,15 @@ def test_one_cpu_sums_by_slices_and_several_by_reductions():
     assert reductions(each, x) == 0  # each device sums rows of its own
 
 
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+def test_one_accelerator_sums_by_pairs_and_several_platforms_by_reductions(platform):
+    traced = jax.jit(log_softmax).trace(jnp.zeros((4, 8)))
+    pair = "-> (tensor<4xf32>, tensor<4xf32>)"
+    assert pair in traced.lower(lowering_platforms=(platform,)).as_text()
+    of_both = traced.lower(lowering_platforms=("cpu", platform)).as_text()
+    assert pair not in of_both and "stablehlo.reduce" in of_both
+
+
 def weighted_log_softmax(x, y):
     return -jnp.sum(y * log_softmax(x), -1)
 
