@@ -211,9 +211,11 @@ class Cost(NamedTuple):
     open_loops: int
 
     def cells(self) -> list[str]:
-        megabytes = [f"{b / 1e6:,.0f}" for b in self[:3]]
-        loops = f" + {self.open_loops} open loops" if self.open_loops else ""
-        return [*megabytes, f"{self.moved / self.least:.2f}", f"{self.kernels}{loops}"]
+        megabytes = [f"{b / 1e6:,.0f}" for b in (self.least, self.temporary)]
+        at_least = "≥ " if self.open_loops else ""
+        moved = f"{at_least}{self.moved / 1e6:,.0f}"
+        ratio = f"{at_least}{self.moved / self.least:.2f}"
+        return [moved, *megabytes, ratio, f"{at_least}{self.kernels}"]
 
 
 def topology(device: str):
@@ -334,7 +336,7 @@ def _plain_objective(params, problem: _objective.Problem) -> jax.Array:
 # The section
 
 
-HEADER = ["", "by", "moved", "in + out", "temporary", "moved / in + out", "kernels"]
+HEADER = ["by", "moved", "in + out", "temporary", "moved / in + out", "kernels"]
 TEXT = (
     "Nothing here was run on a GPU or a TPU: XLA compiled for a described NVIDIA H100 "
     "(80 GB, SXM) and for one core of a TPU v5e, and the compiled programs were "
@@ -343,8 +345,8 @@ TEXT = (
     "each result once; of an operand that is sliced or gathered the part taken, and "
     "nothing for arrays that the TPU keeps on its chip. `in + out`: arguments and "
     "results, the least that can be moved. `temporary`: what the compiler reserves. "
-    "A kernel in a loop counts as often as the loop turns; an open loop is one whose "
-    "turns XLA does not say, counted as one turn.\n\n"
+    "A kernel in a loop counts as often as the loop turns. A figure with ≥ is of a "
+    "program with a loop whose turns XLA does not say; they are counted as one.\n\n"
 )
 
 
@@ -369,7 +371,7 @@ def main() -> None:
         rows_for(given.device, given.only)
         return
     tables = [
-        f"### {name}\n\n{_results.table(HEADER, rows_for(device))}"
+        _results.table([name, *HEADER], rows_for(device))
         for device, (name, _) in DEVICES.items()
     ]
     _results.write("Compiled for", TEXT + "".join(tables))
