@@ -8,7 +8,7 @@ label, or one of the largest. With `top` the largest logit,
     others = Σ exp(x_j − top) over all classes but one of the largest,
     log p_k = −(top − x_k) − log1p(others),      p_k = exp(x_k − top) / (1 + others).
 
-The equations are written once. Each takes `sums`, one of two ways to add its terms:
+The equations are written once. Each takes `sums`, one of the ways to add its terms:
 `over_classes` tells which.
 """
 
@@ -39,9 +39,8 @@ def _gap(x: jax.Array, top: jax.Array, finite_top: jax.Array) -> jax.Array:
 
 def _top_and_others(sums, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The largest logit, the same made finite, and `others`: `[...]` each."""
-    top = sums.top(x)
-    finite_top = _finite(top)
-    return top, finite_top, sums.all_but_one_top(x, top, _mass, (finite_top,))
+    top, others = sums.top_and_others(x, _finite, _mass)
+    return top, _finite(top), others
 
 
 # Probabilities
@@ -103,11 +102,7 @@ def _dense(x: jax.Array, y: jax.Array) -> jax.Array:
 def _dense_equation(sums, x, y):
     top, finite_top, others = _top_and_others(sums, x)
     level = jnp.log1p(others)
-
-    def cost(_, x, y, top, finite_top, level):
-        return jnp.where(y == 0, 0, y * (_gap(x, top, finite_top) + level))
-
-    loss = sums.total(cost, (x, y), (top, finite_top, level))
+    loss = sums.weighted(y, _gap, (x,), (top, finite_top), level)
     # A label of 0 costs nothing, but it does not hide a NaN among the logits.
     return (sums.result(loss + 0 * level),)
 
@@ -135,10 +130,7 @@ def _label_rest(y: jax.Array) -> jax.Array:
 def _label_rest_equation(sums, y):
     # Σ_{j≠k} y_j. For a label with more than half of all Σ_j y_j − y_k would cancel, so
     # the sum leaves the largest out.
-    top = sums.top(y)
-    smaller = sums.total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (top,))
-    rest_of_top = smaller + (sums.ties(y, top) - 1) * top
-    top, rest_of_top = top[..., None], rest_of_top[..., None]
+    top, rest_of_top = (row[..., None] for row in sums.top_and_rest(y))
     return (jnp.where(y == top, rest_of_top, (rest_of_top + top) - y),)
 
 
@@ -188,9 +180,8 @@ def _integer_dx_jvp(primals, tangents):
 def _all_but_the_label(sums, x: jax.Array, label: jax.Array):
     """top, the same made finite, the label's logit, the label, and Σ exp(x_j − top)
     over all classes but that of the label. A label out of range finds NaN."""
-    top = sums.top(x)
+    top, at = sums.top_and_at(x, label)
     finite_top = _finite(top)
-    at = sums.at(x, label)
     # Expensive, so that XLA's CPU stores the label instead of finding it for each use.
     label = jax.lax.rem(label, jnp.int32(x.shape[-1]))
     others = sums.total(

@@ -57,3 +57,70 @@ def test_turns_are_taken_in_a_new_order_each_round(load):
     assert all(sorted(order) == list("abcd") for order in rounds)
     assert len(set(rounds)) > 5
     assert turns == list(timing.shuffled_rounds("abcd", 10))
+
+
+# accelerators.py
+
+
+PROGRAM = """\
+HloModule example
+
+%inside (p.0: f32[100,8], p.1: s32[]) -> f32[8] {
+  %p.0 = f32[100,8]{1,0} parameter(0)
+  %p.1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  %row = f32[1,8]{1,0} dynamic-slice(%p.0, %p.1, %zero), dynamic_slice_sizes={1,8}
+  ROOT %flat = f32[8]{0} bitcast(%row)
+}
+
+%body (state: (s32[], f32[100,8])) -> (s32[], f32[100,8]) {
+  %state = (s32[], f32[100,8]{1,0}) parameter(0)
+  %i = s32[] get-tuple-element(%state), index=0
+  %table = f32[100,8]{1,0} get-tuple-element(%state), index=1
+  %taken = f32[8]{0} fusion(%table, %i), kind=kLoop, calls=%inside
+  ROOT %next = (s32[], f32[100,8]{1,0}) tuple(%i, %table)
+}
+
+ENTRY %main (x: f32[100,8], i: s32[]) -> bf16[100,8] {
+  %x = f32[100,8]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %start = (s32[], f32[100,8]{1,0}) tuple(%i, %x)
+  %loop = (s32[], f32[100,8]{1,0}) while(%start), condition=%c, body=%body TURNS
+  %on_chip = f32[100,8]{1,0:T(8,128)S(1)} exponential(%x)
+  ROOT %rounded = bf16[100,8]{1,0} convert(%on_chip)
+}
+"""
+
+
+def test_bytes_and_kernels_of_a_compiled_text(load):
+    count = load("accelerators").count
+    turns = ', backend_config={"known_trip_count":{"n":"7"}}'
+    turn = 32 + 4 + 32  # a row, its number, and the row as the result
+    rest = 3200 + 1600  # read by exponential, written by convert
+    closed = count(PROGRAM.replace(" TURNS", turns))
+    assert closed == (7 * turn + rest, 7 + 2, 0)
+    assert count(PROGRAM.replace(" TURNS", "")) == (turn + rest, 1 + 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("f32[10,3]{1,0}", 120),
+        ("bf16[7]{0}", 14),
+        ("pred[]", 1),
+        ("f8e4m3fn[16]{0}", 16),
+        ("token[]", 0),
+        ("f32[5]{0:T(1024)S(1)}", 0),
+        ("(s8[3]{0}, u64[2]{0})", 19),
+    ],
+)
+def test_bytes_of_an_array_in_main_memory(load, kind, size):
+    assert load("accelerators").bytes_of(kind) == size
+
+
+def test_bytes_of_a_program_for_this_device(load):
+    x = jax.ShapeDtypeStruct((1000, 8), "float32")
+    text = jax.jit(lambda x, y: x + y).lower(x, x).compile().as_text()
+    moved, kernels, open_loops = load("accelerators").count(text)
+    assert (moved, open_loops) == (3 * 32_000, 0)
+    assert kernels >= 1

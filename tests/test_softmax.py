@@ -22,7 +22,7 @@ from bcejax import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
-from bcejax._numerics import by_reduction, by_slices
+from bcejax._numerics import by_pairs, by_reduction, by_slices
 from bcejax.verify import bounds
 
 INF, NAN = jnp.inf, jnp.nan
@@ -471,10 +471,10 @@ def test_strict_promotion(strict_promotion, loss):
     assert log_softmax(x).dtype == jnp.bfloat16
 
 
-# The two ways to sum
+# The ways to sum
 
 
-SUMS = by_slices, by_reduction
+SUMS = by_slices, by_reduction, by_pairs
 EQUATIONS = {
     "softmax": (_softmax_rows._softmax_equation, "x"),
     "log_softmax": (_softmax_rows._log_softmax_equation, "x"),
@@ -487,7 +487,7 @@ EQUATIONS = {
 
 @pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 47, 1000, 1024, 1025, 5003])
 @pytest.mark.parametrize("name", EQUATIONS)
-def test_sums_by_slices_are_those_by_reductions(name, classes):
+def test_sums_by_slices_are_those_by_reductions_and_by_pairs(name, classes):
     rng = np.random.default_rng(classes)
     x = 5 * rng.normal(size=(7, classes)).astype(np.float32)
     x[1] = np.round(x[1])  # many ties at the top
@@ -502,9 +502,10 @@ def test_sums_by_slices_are_those_by_reductions(name, classes):
     k[6] = classes  # stands for all that are out of range
     equation, letters = EQUATIONS[name]
     arrays = [jnp.array({"x": x, "y": y, "k": k}[letter]) for letter in letters]
-    by_two = [jax.jit(equation, static_argnums=0)(s, *arrays) for s in SUMS]
-    for a, b in zip(*by_two, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    by_each = [jax.jit(equation, static_argnums=0)(s, *arrays) for s in SUMS]
+    for expected, *others in zip(*by_each, strict=True):
+        for got in others:
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def reductions(function, *arrays):
@@ -521,6 +522,15 @@ def test_one_cpu_sums_by_slices_and_several_by_reductions():
     assert reductions(log_softmax, sharded) > 0
     each = jax.shard_map(log_softmax, mesh=mesh, in_specs=rows, out_specs=rows)
     assert reductions(each, x) == 0  # each device sums rows of its own
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+def test_one_accelerator_sums_by_pairs_and_several_platforms_by_reductions(platform):
+    traced = jax.jit(log_softmax).trace(jnp.zeros((4, 8)))
+    pair = "-> (tensor<4xf32>, tensor<4xf32>)"
+    assert pair in traced.lower(lowering_platforms=(platform,)).as_text()
+    of_both = traced.lower(lowering_platforms=("cpu", platform)).as_text()
+    assert pair not in of_both and "stablehlo.reduce" in of_both
 
 
 def weighted_log_softmax(x, y):

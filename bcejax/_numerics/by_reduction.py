@@ -1,4 +1,7 @@
-"""Sums over classes as plain reductions: for accelerators and for sharded classes."""
+"""Sums over classes as plain reductions: for several devices and sharded classes.
+
+Each is a maximum or a sum, which XLA joins over devices without gathering anything.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,36 @@ def all_but_one_top(x, top, measure, rows) -> jax.Array:
 def ties(x: jax.Array, top: jax.Array) -> jax.Array:
     """How many classes are the largest."""
     return total(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
+
+
+def top_and_others(x, finite, mass) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and Σ mass(x, finite(largest)) over all but one."""
+    largest = top(x)
+    return largest, all_but_one_top(x, largest, mass, (finite(largest),))
+
+
+def top_and_rest(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and the sum of all others."""
+    largest = top(y)
+    smaller = total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (largest,))
+    return largest, smaller + (ties(y, largest) - 1) * largest
+
+
+def top_and_at(x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and x of the class `label`."""
+    return top(x), at(x, label)
+
+
+def weighted(y, measure, arrays, rows, level) -> jax.Array:
+    """Σ y (measure(arrays, rows) + level) over the classes with y ≠ 0.
+
+    In two sums of terms ≥ 0, of which neither needs `level` before it is added up. If
+    `level` is itself a sum over classes, then all sums are taken in one reading.
+    """
+    parts = total(
+        lambda _, y, *a: jnp.where(y == 0, 0, y * measure(*a)), (y, *arrays), rows
+    )
+    return parts + level * jnp.sum(y, -1)
 
 
 def at(x: jax.Array, label: jax.Array) -> jax.Array:

@@ -55,6 +55,34 @@ def ties(x: jax.Array, top: jax.Array) -> jax.Array:
     return total(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
 
 
+def top_and_others(x, finite, mass) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and Σ mass(x, finite(largest)) over all but one."""
+    largest = top(x)
+    return largest, all_but_one_top(x, largest, mass, (finite(largest),))
+
+
+def top_and_rest(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and the sum of all others."""
+    largest = top(y)
+    smaller = total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (largest,))
+    return largest, smaller + (ties(y, largest) - 1) * largest
+
+
+def top_and_at(x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest of each row, and x of the class `label`."""
+    return top(x), at(x, label)
+
+
+def weighted(y, measure, arrays, rows, level) -> jax.Array:
+    """Σ y (measure(arrays, rows) + level) over the classes with y ≠ 0."""
+
+    def term(_, y, *rest):
+        *arguments, level = rest
+        return jnp.where(y == 0, 0, y * (measure(*arguments) + level))
+
+    return total(term, (y, *arrays), (*rows, level))
+
+
 def at(x: jax.Array, label: jax.Array) -> jax.Array:
     """x of the class `label` of each row; NaN where there is no such class."""
     return jnp.take_along_axis(x, label[..., None], -1, mode="fill")[..., 0]

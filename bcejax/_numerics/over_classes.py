@@ -5,20 +5,26 @@ from math import prod
 
 import jax
 
-from bcejax._numerics import by_reduction, by_slices
+from bcejax._numerics import by_pairs, by_reduction, by_slices
 from bcejax._numerics.two_ways import two_ways
 
 
 def over_classes(equation, *arrays) -> tuple[jax.Array, ...]:
     """`equation(sums, *arrays)` of arrays `[..., classes]` or `[...]`.
 
-    The equation adds its terms by the functions of `sums`, which is one of two modules:
-    `by_slices` on one CPU, `by_reduction` elsewhere.
+    The equation adds its terms by the functions of `sums`, which is one of three
+    modules: `by_slices` on one CPU, `by_pairs` on one accelerator, `by_reduction`
+    elsewhere.
     """
     elsewhere = partial(equation, by_reduction)
     if arrays[0].shape[-1] == 0 or _is_sharded_over_classes(arrays[0]):
         return elsewhere(*arrays)
-    return two_ways(partial(equation, by_slices), elsewhere, *arrays)
+    return two_ways(
+        partial(equation, by_slices),
+        elsewhere,
+        *arrays,
+        one_accelerator=partial(equation, by_pairs),
+    )
 
 
 def _is_sharded_over_classes(x: jax.Array) -> bool:
