@@ -254,10 +254,9 @@ def _smoothed_dx(x, label, amount, share) -> jax.Array:
 def _smoothed_dx_equation(sums, x, label, amount, share):
     p, q = _softmax_equation(sums, x)
     known = jnp.where(label < x.shape[-1], 1, jnp.nan).astype(x.dtype)[..., None]
-    amount = amount[..., None]
-    of_label = amount * p - (1 - amount) * q
-    gradient = jnp.where(_is_label(x, label), of_label, p)
-    return ((gradient - amount * share) * known,)
+    amount, is_label = amount[..., None], _is_label(x, label)
+    of_p, of_q = jnp.where(is_label, amount, 1), jnp.where(is_label, 1 - amount, 0)
+    return ((of_p * p - of_q * q - amount * share) * known,)
 
 
 def _is_label(x: jax.Array, label: jax.Array) -> jax.Array:
@@ -270,7 +269,7 @@ derivatives(
     lambda x_dot, _, x, *rest: _softmax_along(x_dot, x),
     None,
     lambda a_dot, _, x, label, amount, share: (
-        a_dot[..., None] * (_is_label(x, label) - share)
+        a_dot[..., None] * (_is_label(x, label).astype(x.dtype) - share)
     ),
     None,
 )
