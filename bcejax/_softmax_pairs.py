@@ -94,6 +94,11 @@ def _lowered(x: jax.Array, top: jax.Array) -> jax.Array:
     return jnp.where(huge, jnp.where(x == top, 0, x - top), x)
 
 
+def _is_nothing(x: jax.Array, top: jax.Array) -> jax.Array:
+    """Is it a class of probability 0, and not only of one too small to be a number?"""
+    return _lowered(x, top) == -jnp.inf
+
+
 def _difference(a, b, top, top_q) -> jax.Array:
     # b − a, 0 for two classes of −∞, and finite for one of them.
     a, b = _lowered(a, top), _lowered(b, top_q)
@@ -141,7 +146,7 @@ def _divergence_of_logits(a: jax.Array, b: jax.Array) -> jax.Array:
 def _divergence_equation(sums, a, b):
     pair, b_c, zero = _pair(sums, a, b)
     total = sums.total(_divergence_term, (a, b), pair)
-    total = jnp.where(b_c == -jnp.inf, jnp.inf, total)
+    total = jnp.where(_is_nothing(b_c, pair.top_q), jnp.inf, total)
     total = jnp.where(pair.top == -jnp.inf, 0, total)  # no class
     return (sums.result(total + zero),)
 
@@ -155,7 +160,7 @@ def _divergence_term(_, a, b, *rows):
     u = jnp.expm1(r)
     s = u * (1 / (2 + u))
     rising = q - jnp.where(p == 0, 0, p * (1 + r))
-    lost = (b == -jnp.inf) & (a > -jnp.inf)
+    lost = _is_nothing(b, pair.top_q) & ~_is_nothing(a, pair.top)
     falling = jnp.where(lost, jnp.inf, p * (u - r))
     far = jnp.where(r > _LARGE, rising, falling)
     return jnp.where(_near(s), p * _series(u, s), far)

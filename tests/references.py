@@ -286,7 +286,7 @@ def softmax_kl(a, b, t):
 
 
 def softmax_kl_in_q(b, a, t):
-    p, q, _, size = _softmax_pair(a, b)
+    p, q = Softmax(a), Softmax(b)
     yield next(softmax_kl(a, b, t))
     yield q.p - p.p, p.p * p.blur + q.p * q.blur
     yield q.curvature(t)

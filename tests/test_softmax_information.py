@@ -159,7 +159,10 @@ def exact_pair(a, b):
         [u * (v - value) for u, v in zip(p, r, strict=True)],
         [v - u for u, v in zip(p, q, strict=True)],
         [u * s for u, s in zip(p, sizes, strict=True)],
-        [max(u, v) * min(1, s) for u, v, s in zip(p, q, sizes, strict=True)],
+        [
+            max(abs(v - u), max(u, v) * min(1, s))
+            for u, v, s in zip(p, q, sizes, strict=True)
+        ],
     )
 
 
