@@ -50,8 +50,8 @@ BOUNDS = {
         "slope": _row(6, 8),
         "curvature": _row(8, 8),
     },
-    # logsumexp, softmax_entropy and softmax_kl_divergence, whose slopes err by up to 7.2
-    # where log q − log p has cancelled
+    # logsumexp, softmax_entropy and softmax_kl_divergence, whose slopes err most where
+    # log q − log p has cancelled: by 7.2
     "softmax information": {
         "value": _row(4, 5),
         "slope": _row(8, 8),
