@@ -22,6 +22,7 @@ Binary cross-entropy
 
 Softmax
   log_softmax              x_k − log Σ exp(x_j)
+  logsumexp                log Σ exp(x_j)
   softmax_cross_entropy    −Σ y_k log p_k, p = softmax(x)
   softmax_cross_entropy_with_integer_labels  −log p_y
 
@@ -31,6 +32,8 @@ Information
   kl_divergence            Σ p log(p/q)
   bernoulli_entropy        the entropy of σ(x)
   bernoulli_kl_divergence  the divergence of σ(a) from σ(b)
+  softmax_entropy          the entropy of p = softmax(x)
+  softmax_kl_divergence    the divergence of softmax(a) from softmax(b)
 
 Fitting
   logistic_regression      fit, summary, roc_auc, calibration and more
@@ -51,9 +54,11 @@ from bcejax._information import cross_entropy, entropy, kl_divergence
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
 from bcejax._softmax import (
     log_softmax,
+    logsumexp,
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
+from bcejax._softmax_information import softmax_entropy, softmax_kl_divergence
 
 __all__ = [
     "bce_with_logits",
@@ -69,11 +74,14 @@ __all__ = [
     "log_softmax",
     "logistic_regression",
     "logit",
+    "logsumexp",
     "optimal_logit",
     "sigmoid",
     "sigmoid_focal_loss",
     "smooth_labels",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
+    "softmax_entropy",
+    "softmax_kl_divergence",
     "softplus",
 ]

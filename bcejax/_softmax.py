@@ -30,7 +30,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from bcejax import _checks
 from bcejax._numerics.over_classes import as_rows, from_rows
 from bcejax._range_check import in_range
-from bcejax._softmax_rows import _dense, _integer, _log_softmax
+from bcejax._softmax_rows import _dense, _integer, _log_softmax, _logsumexp, _smoothed
 
 _HINT = " The order of arguments is (logits, labels)."
 
@@ -65,6 +65,39 @@ def log_softmax(
     """
     logits, where = _checks.array(logits), _checks.array(where)
     return _compiled_log_softmax(_static(axis), logits, where)
+
+
+def logsumexp(
+    logits: ArrayLike,
+    *,
+    axis: int | tuple[int, ...] = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    """The logarithm log Σ_k exp(x_k) of the sum of exponentials, in nats.
+
+    The sum of the largest logit and of log1p(others), others = Σ exp(x_k − max x) over
+    all classes but one of the largest: its digits are relative to the larger of the
+    two, as they may cancel. The gradient is softmax(x), to its own relative digits.
+
+    Args:
+      logits: `[..., classes]`, floating point.
+      axis: of the classes, one or several. It is summed over.
+      where: bool, broadcasts to `[..., classes]`. False leaves a class out.
+    Returns:
+      `[...]`, dtype of `logits`. In nats; −∞ for a row without classes.
+    Raises:
+      TypeError: if `logits` is not floating point or `where` is not bool.
+      ValueError: if `where` does not broadcast to `logits`, or `axis` is out of bounds
+        or has no classes.
+    Example:
+      >>> print(logsumexp(jnp.array([10.0, 10.0, -jnp.inf])))
+      10.6931
+
+    Reference:
+      As `log_softmax`.
+    """
+    logits, where = _checks.array(logits), _checks.array(where)
+    return _compiled_logsumexp(_static(axis), logits, where)
 
 
 def softmax_cross_entropy(
@@ -108,6 +141,7 @@ def softmax_cross_entropy_with_integer_labels(
     *,
     axis: int | tuple[int, ...] = -1,
     where: ArrayLike | None = None,
+    label_smoothing: ArrayLike = 0.0,
 ) -> jax.Array:
     """Cross-entropy −log p_y of the softmax with the index y of the right class.
 
@@ -117,6 +151,10 @@ def softmax_cross_entropy_with_integer_labels(
     `jax.experimental.checkify.checkify`. Write `labels % classes` to say that an index
     counts from the end.
 
+    Label smoothing a gives the loss (1 − a) (−log p_y) + a Σ_k (−log p_k) / classes,
+    that of labels moved towards 1/classes, over the classes that `where` keeps.
+    `weight[labels] * loss` weights the classes.
+
     Args:
       logits: `[..., classes]`, floating point.
       labels: `[...]`, any integer dtype. With several axes, an index into all of their
@@ -124,23 +162,30 @@ def softmax_cross_entropy_with_integer_labels(
       axis: of the classes, one or several. It is summed over.
       where: bool, broadcasts to `[..., classes]`. False leaves a class out: it is never
         right, and costs ∞ as a label.
+      label_smoothing: scalar, real, in [0, 1] (checked under `checkify`).
     Returns:
       `[...]`, dtype of `logits`. In nats, never below 0.
     Raises:
       TypeError: if `logits` is not floating point, `labels` not integer, `where` not
-        bool.
+        bool, or `label_smoothing` not real.
       ValueError: if `labels` has not the shape of `logits` without `axis`; if `where`
-        does not broadcast to `logits`, or `axis` is out of bounds or has no classes.
+        does not broadcast to `logits`, or `axis` is out of bounds or has no classes; if
+        `label_smoothing` is not a scalar.
     Example:
       >>> loss = softmax_cross_entropy_with_integer_labels
       >>> f"{loss(jnp.array([17.0, 0, 0]), 0):.4e}, {loss(jnp.array([17.0, 0]), 1):.4f}"
       '8.2799e-08, 17.0000'
+      >>> labels, weight = jnp.array([0, 2]), jnp.array([1.0, 1.0, 5.0])
+      >>> print(weight[labels] * loss(jnp.zeros((2, 3)), labels, label_smoothing=0.1))
+      [1.0986 5.4931]
 
     Reference:
-      As `softmax_cross_entropy`.
+      As `softmax_cross_entropy`; for the smoothing `smooth_labels`.
     """
     logits, labels, where = map(_checks.array, (logits, labels, where))
-    return _compiled_integer(_static(axis), logits, labels, where)
+    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
+        label_smoothing = None
+    return _compiled_integer(_static(axis), logits, labels, where, label_smoothing)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -151,6 +196,13 @@ def _compiled_log_softmax(axis, logits, where) -> jax.Array:
     if where is not None:
         result = jnp.where(where, result, -jnp.inf)
     return result.astype(x.dtype)
+
+
+@partial(jax.jit, static_argnums=0)
+def _compiled_logsumexp(axis, logits, where) -> jax.Array:
+    x, where, axes = _checked(axis, logits, where)
+    result = _logsumexp(_masked_rows(x, where, axes))
+    return _kept(result, where, axes, -jnp.inf).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -171,7 +223,7 @@ def _compiled_dense(axis, logits, labels, where) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def _compiled_integer(axis, logits, labels, where) -> jax.Array:
+def _compiled_integer(axis, logits, labels, where, label_smoothing) -> jax.Array:
     x, where, axes = _checked(axis, logits, where)
     y = jnp.asarray(labels)
     if not jnp.issubdtype(y.dtype, jnp.integer):
@@ -185,7 +237,12 @@ def _compiled_integer(axis, logits, labels, where) -> jax.Array:
     x_rows = _masked_rows(x, where, axes)
     classes = x_rows.shape[-1]
     y = in_range(_kept(y, where, axes), "labels", 0, classes - 1)
-    loss = _integer(x_rows, _index(y, classes))
+    label = _index(y, classes)
+    if label_smoothing is None:
+        loss = _integer(x_rows, label)
+    else:
+        amount = _amount(label_smoothing, x_rows)
+        loss = _smoothed(x_rows, label, amount, _share(where, x_rows, axes))
     return _kept(loss, where, axes).astype(x.dtype)
 
 
@@ -193,14 +250,14 @@ def _static(axis: int | tuple[int, ...]) -> int | tuple[int, ...]:
     return tuple(axis) if isinstance(axis, list) else axis
 
 
-def _checked(axis, logits, where):
-    x = _checks.floating(logits, "logits", _HINT)
+def _checked(axis, logits, where, name="logits", hint=_HINT):
+    x = _checks.floating(logits, name, hint)
     if where is not None:
         where = _checks.boolean(where, "where")
-        where = _checks.broadcastable(where, "where", x, "logits")
+        where = _checks.broadcastable(where, "where", x, name)
     axes = normalize_axis_tuple(axis, x.ndim)
     if prod(x.shape[i] for i in axes) == 0:
-        raise ValueError(f"logits {x.shape} must have classes along axis {axis}.")
+        raise ValueError(f"{name} {x.shape} must have classes along axis {axis}.")
     return x, where, axes
 
 
@@ -213,9 +270,26 @@ def _masked_rows(x: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
     return as_rows(x, axes)
 
 
-def _kept(rows: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
-    """`rows`, 0 for those without any class."""
-    return rows if where is None else jnp.where(jnp.any(where, axes), rows, 0)
+def _kept(rows: jax.Array, where, axes: tuple[int, ...], otherwise=0) -> jax.Array:
+    """`rows`, but `otherwise` for those without any class."""
+    return rows if where is None else jnp.where(jnp.any(where, axes), rows, otherwise)
+
+
+def _amount(label_smoothing: ArrayLike, x: jax.Array) -> jax.Array:
+    """The amount of smoothing of each row."""
+    amount = _checks.real(label_smoothing, "label_smoothing")
+    if amount.shape != ():
+        raise ValueError(f"label_smoothing must be a scalar, got shape {amount.shape}.")
+    amount = in_range(amount.astype(x.dtype), "label_smoothing", 0, 1)
+    return jnp.broadcast_to(amount, x.shape[:-1])
+
+
+def _share(where, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """1/classes for each class that `where` keeps."""
+    if where is None:
+        return jnp.full_like(x, 1 / x.shape[-1])
+    kept = as_rows(where, axes).astype(x.dtype)
+    return kept / jnp.maximum(jnp.sum(kept, -1, keepdims=True), 1)
 
 
 def _index(y: jax.Array, classes: int) -> jax.Array:

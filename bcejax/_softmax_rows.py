@@ -75,6 +75,12 @@ def _centred(p: jax.Array, t: jax.Array) -> jax.Array:
     return u - jnp.sum(p * u, -1, keepdims=True)
 
 
+def _softmax_along(t: jax.Array, x: jax.Array) -> jax.Array:
+    """The derivative of p along t, the Hessian of every loss of one right class."""
+    p, _ = _softmax(x)
+    return p * _centred(p, t)
+
+
 @jax.custom_jvp
 def _log_softmax(x: jax.Array) -> jax.Array:
     (result,) = over_classes(_log_softmax_equation, x)
@@ -88,6 +94,20 @@ def _log_softmax_equation(sums, x):
 
 
 _log_softmax.defjvps(lambda t, _, x: _centred(_softmax(x)[0], t))
+
+
+@jax.custom_jvp
+def _logsumexp(x: jax.Array) -> jax.Array:
+    (result,) = over_classes(_logsumexp_equation, x)
+    return result
+
+
+def _logsumexp_equation(sums, x):
+    top, _, others = _top_and_others(sums, x)
+    return (sums.result(top + jnp.log1p(others)),)
+
+
+_logsumexp.defjvps(lambda t, _, x: jnp.sum(t * _softmax(x)[0], -1))
 
 
 # Losses
@@ -173,8 +193,78 @@ def _integer_dx_equation(sums, x, label):
 
 @_integer_dx.defjvp
 def _integer_dx_jvp(primals, tangents):
-    p, _ = _softmax(primals[0])
-    return _integer_dx(*primals), p * _centred(p, tangents[0])
+    return _integer_dx(*primals), _softmax_along(tangents[0], primals[0])
+
+
+@jax.custom_jvp
+def _smoothed(x, label, amount, share) -> jax.Array:
+    """The loss of the labels (1 − a) e_y + a s, where s is the share of each class.
+
+    The amount a is one a row. The shares sum to 1, and are not differentiated.
+    """
+    (loss,) = over_classes(_smoothed_equation, x, label, amount, share)
+    return loss
+
+
+def _smoothed_equation(sums, x, label, amount, share):
+    # (1 − a) gap_y + a Σ s gap + log1p(others), of which no term is negative.
+    top, finite_top, others = _top_and_others(sums, x)
+
+    def cost(_, x, share, top, finite_top):
+        return jnp.where(share == 0, 0, share * _gap(x, top, finite_top))
+
+    spread = sums.total(cost, (x, share), (top, finite_top))
+    of_label = _gap(sums.at(x, label), top, finite_top)
+    gaps = _part(1 - amount, of_label) + _part(amount, spread)
+    return (sums.result(gaps + jnp.log1p(others)),)
+
+
+def _part(factor: jax.Array, cost: jax.Array) -> jax.Array:
+    # 0 · ∞ is 0, but a factor of 0 does not hide a NaN.
+    return jnp.where((factor == 0) & (cost == jnp.inf), 0, factor * cost)
+
+
+derivatives(
+    _smoothed,
+    lambda x_dot, _, *arguments: jnp.sum(x_dot * _smoothed_dx(*arguments), -1),
+    None,
+    lambda a_dot, _, x, label, amount, share: _times(
+        a_dot, _dense(x, share) - _integer(x, label)
+    ),
+    None,
+)
+
+
+@jax.custom_jvp
+def _smoothed_dx(x, label, amount, share) -> jax.Array:
+    # p − (1 − a) e_y − a s, where that of the label is a p − (1 − a) q − a s: p and
+    # 1 − a cancel if the label is far ahead.
+    (gradient,) = over_classes(_smoothed_dx_equation, x, label, amount, share)
+    return gradient
+
+
+def _smoothed_dx_equation(sums, x, label, amount, share):
+    p, q = _softmax_equation(sums, x)
+    known = jnp.where(label < x.shape[-1], 1, jnp.nan).astype(x.dtype)[..., None]
+    amount, is_label = amount[..., None], _is_label(x, label)
+    of_p, of_q = jnp.where(is_label, amount, 1), jnp.where(is_label, 1 - amount, 0)
+    return ((of_p * p - of_q * q - amount * share) * known,)
+
+
+def _is_label(x: jax.Array, label: jax.Array) -> jax.Array:
+    k = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+    return label[..., None] == k
+
+
+derivatives(
+    _smoothed_dx,
+    lambda x_dot, _, x, *rest: _softmax_along(x_dot, x),
+    None,
+    lambda a_dot, _, x, label, amount, share: (
+        a_dot[..., None] * (_is_label(x, label).astype(x.dtype) - share)
+    ),
+    None,
+)
 
 
 def _all_but_the_label(sums, x: jax.Array, label: jax.Array):

@@ -220,6 +220,78 @@ def integer_loss(x, label, t):
     yield s.curvature(t)
 
 
+def smoothed_loss(x, label, amount, t):
+    """The dense loss of the labels (1 − a) e_y + a/classes."""
+    right = np.arange(x.shape[-1]) == np.expand_dims(label, -1)
+    y = (1 - amount) * right + amount / x.shape[-1]
+    (value, size), (slope, larger), curvature = softmax_loss(x, y, t)
+    yield value, size
+    p = Softmax(x).p
+    yield slope, larger + np.maximum(p, amount / x.shape[-1])
+    yield curvature
+
+
+def logsumexp(x, t):
+    s, top = Softmax(x), np.max(x, -1)
+    over = np.log1p(np.expm1(special.logsumexp(x, -1) - top))
+    lost = np.sum(s.p * s.gap, -1)
+    yield top + over, np.abs(top) + over + lost
+    yield s.p, s.p * s.blur
+    yield s.curvature(t)
+
+
+def softmax_entropy(x, t):
+    s = Softmax(x)
+    value = np.sum(-s.p * s.log_p, -1, keepdims=True)
+    size = np.sum(s.p * s.blur * s.log_size, -1)
+    yield value.squeeze(-1), size
+    spread = over_classes(s.p * s.gap)
+    slope, larger = s.p * (s.gap - spread), s.p * (s.gap + spread) * s.blur
+    yield slope, larger
+    yield _bent(s, slope - s.p, larger + s.p, slope, larger, t)
+
+
+def _bent(s, slope_and_p, size, slope, larger, t):
+    """c_k (s_k ± p_k) − p_k Σ s_j t_j, with c_k = t_k − Σ p_j t_j."""
+    exact, _ = s.curvature(t)
+    pull = over_classes(slope * t)
+    around = np.abs(t) + over_classes(s.p * np.abs(t))
+    error = size * around + s.p * s.blur * over_classes(larger * np.abs(t))
+    return exact / s.p * slope_and_p - s.p * pull, error
+
+
+def _softmax_pair(a, b):
+    """The two, r = log p − log q, and the size of what r is the difference of.
+
+    float32 knows the differences b − a to a rounding of themselves.
+    """
+    p, q = Softmax(a), Softmax(b)
+    r = p.log_p - q.log_p
+    d = b - a
+    away = np.abs(d - np.take_along_axis(d, p.largest, -1))
+    size = np.abs(d) + away + np.abs(p.log_p) + np.abs(q.log_p)
+    return p, q, r, size + over_classes(p.p * away)
+
+
+def softmax_kl(a, b, t):
+    p, q, r, size = _softmax_pair(a, b)
+    value = np.sum(special.kl_div(p.p, q.p), -1)
+    moved = np.abs(q.p - p.p) * size + p.blur * np.abs(special.kl_div(p.p, q.p))
+    yield value, np.sum(moved, -1) + np.abs(value)
+    mean = over_classes(p.p * r)
+    slope = p.p * (r - mean)
+    larger = p.p * p.blur * (size + over_classes(p.p * size))
+    yield slope, larger
+    yield _bent(p, slope + p.p, larger + p.p, slope, larger, t)
+
+
+def softmax_kl_in_q(b, a, t):
+    p, q = Softmax(a), Softmax(b)
+    yield next(softmax_kl(a, b, t))
+    yield q.p - p.p, p.p * p.blur + q.p * q.blur
+    yield q.curvature(t)
+
+
 # Sums over probabilities, along the last axis
 
 

@@ -36,6 +36,12 @@ from bcejax import bce_with_logits, bce_with_probs, smooth_labels
             lambda: bcejax.optimal_logit(jnp.ones(2), weights=-1.0),
             "weights must lie in",
         ),
+        (
+            lambda: bcejax.softmax_cross_entropy_with_integer_labels(
+                jnp.zeros(3), 0, label_smoothing=1.5
+            ),
+            r"label_smoothing must lie in \[0, 1\], got 1.5",
+        ),
         (lambda: bcejax.entropy(jnp.array([1.5, 0.5])), "probs must lie in .* 1.5"),
         (lambda: bcejax.cross_entropy(-jnp.ones(2), jnp.ones(2)), "p must lie in"),
         (lambda: bcejax.kl_divergence(jnp.ones(1), jnp.full(1, jnp.nan)), "q must lie"),

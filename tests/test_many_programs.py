@@ -128,6 +128,14 @@ def best_logit(y, w, offset=None):
     return bcejax.optimal_logit(y, weights=w, offset=offset, axis=-1)
 
 
+def smoothed(x, label):
+    return integer(x, label, label_smoothing=0.25)
+
+
+def smoothed_reference(x, label, t):
+    return references.smoothed_loss(x, label, 0.25, t)
+
+
 def of_rows(function):
     return lambda x, y, w: function(x, y, weights=w)
 
@@ -226,6 +234,30 @@ CASES = [
         integer,
         references.integer_loss,
         (class_index,),
+    ),
+    classes(
+        "softmax_cross_entropy_with_integer_labels, smoothed",
+        smoothed,
+        smoothed_reference,
+        (class_index,),
+    ),
+    classes("logsumexp", bcejax.logsumexp, references.logsumexp),
+    classes("softmax_entropy", bcejax.softmax_entropy, references.softmax_entropy),
+    classes(
+        "softmax_kl_divergence",
+        bcejax.softmax_kl_divergence,
+        references.softmax_kl,
+        (number,),
+        nan_anywhere=True,
+        others_like_first=True,
+    ),
+    classes(
+        "softmax_kl_divergence, in q",
+        swapped(bcejax.softmax_kl_divergence),
+        references.softmax_kl_in_q,
+        (number,),
+        nan_anywhere=True,
+        others_like_first=True,
     ),
     classes("entropy", bcejax.entropy, references.entropy, space="probabilities"),
     pair(
