@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from bcejax._numerics.by_reduction import (
+    at,
     result,
+    top,
     top_and_at,
     total,
     used_twice,
@@ -17,7 +19,9 @@ from bcejax._numerics.by_reduction import (
 )
 
 __all__ = [
+    "at",
     "result",
+    "top",
     "top_and_at",
     "top_and_others",
     "top_and_rest",
