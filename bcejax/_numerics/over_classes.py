@@ -17,7 +17,8 @@ def over_classes(equation, *arrays) -> tuple[jax.Array, ...]:
     elsewhere.
     """
     elsewhere = partial(equation, by_reduction)
-    if arrays[0].shape[-1] == 0 or _is_sharded_over_classes(arrays[0]):
+    with_classes = [a for a in arrays if a.ndim == arrays[0].ndim]
+    if arrays[0].shape[-1] == 0 or any(map(_is_sharded_over_classes, with_classes)):
         return elsewhere(*arrays)
     return two_ways(
         partial(equation, by_slices),
