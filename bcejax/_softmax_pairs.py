@@ -48,8 +48,10 @@ def _entropy_equation(sums, x):
     top, finite_top, others = _top_and_others(sums, x)
 
     def cost(_, x, top, finite_top):
-        mass = _mass(x, finite_top)
-        return jnp.where(mass == 0, 0, mass * _gap(x, top, finite_top))
+        # exp(−gap), and not the `_mass` that `others` holds: what two sums share XLA's
+        # CPU stores as an array of the logits' size.
+        gap = _gap(x, top, finite_top)
+        return jnp.where(gap == jnp.inf, 0, gap * jnp.exp(-gap))
 
     spread = sums.total(cost, (x,), (top, finite_top)) / (1 + others)
     # A row of nothing but −∞ has no class. Its ties are no classes either.
@@ -57,9 +59,15 @@ def _entropy_equation(sums, x):
     return (sums.result(level + spread),)
 
 
-# As log n − H is the divergence from the uniform distribution, whose logits are all 0.
+def _uniform(x: jax.Array) -> jax.Array:
+    # Logits of 0. Written in x, as XLA would take seconds to fold a constant array of
+    # them; NaN stays NaN.
+    return jnp.where(x == x, 0, jnp.nan).astype(x.dtype)
+
+
+# As log n − H is the divergence from the uniform distribution.
 _entropy_of_logits.defjvps(
-    lambda t, _, x: -jnp.sum(t * _slope_in_p(x, jnp.zeros_like(x)), -1)
+    lambda t, _, x: -jnp.sum(t * _slope_in_p(x, _uniform(x)), -1)
 )
 
 

@@ -29,9 +29,7 @@ def top(x: jax.Array) -> jax.Array:
 def total(term, arrays, rows) -> jax.Array:
     """Σ_k of term(k, arrays at k, rows), a number a row."""
     lanes = _lanes(term, arrays, rows)
-    if _few(arrays[0]):
-        return used_twice(lanes)
-    return used_twice(jnp.sum(result(lanes), -1))
+    return used_twice(lanes if _few(arrays[0]) else _sum_of_lanes(result(lanes)))
 
 
 def all_but_one_top(x, top, measure, rows) -> jax.Array:
@@ -45,9 +43,9 @@ def all_but_one_top(x, top, measure, rows) -> jax.Array:
     # One of the largest is left out of each lane that has any. XLA's CPU would need a
     # second loop over x to say which lanes those are: they are marked by their sign.
     lanes = rest + jnp.maximum(ties - 1, 0)
-    lanes = _unstacked(used_twice(jnp.where(ties > 0, -lanes, lanes)))
-    left_out = _fold(jnp.add, [jnp.signbit(lane).astype(x.dtype) for lane in lanes])
-    return used_twice(_fold(jnp.add, map(jnp.abs, lanes)) + (left_out - 1))
+    lanes = used_twice(jnp.where(ties > 0, -lanes, lanes))
+    left_out = _sum_of_lanes(jnp.signbit(lanes).astype(x.dtype))
+    return used_twice(_sum_of_lanes(jnp.abs(lanes)) + (left_out - 1))
 
 
 def ties(x: jax.Array, top: jax.Array) -> jax.Array:
@@ -147,5 +145,8 @@ def _fold(combine, terms) -> jax.Array:
     return terms[0]
 
 
-def _unstacked(lanes: jax.Array) -> list[jax.Array]:
-    return [lanes[..., k] for k in range(lanes.shape[-1])]
+def _sum_of_lanes(lanes: jax.Array) -> jax.Array:
+    """Their sum, a number a row, by slices again until they are few."""
+    while not _few(lanes):
+        lanes = result(_lanes(lambda _, lane: lane, (lanes,), ()))
+    return _fold(jnp.add, [lanes[..., k] for k in range(lanes.shape[-1])])
