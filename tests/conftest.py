@@ -59,6 +59,7 @@ QUICKLY_COMPILED = {
     "test_logistic_regression",
     "test_main",
     "test_newton",
+    "test_softmax_information",
     "test_transforms",
 }
 
