@@ -50,8 +50,8 @@ def strict_promotion():
         yield
 
 
-# What takes long to compile. The digits of softmax, of distributions and of `verify` are
-# those of code without LLVM's optimisations here, and of users' code in `.ci/run`.
+# They compile much. Digits that they measure are measured of fully compiled code
+# as well, in `.ci/run`.
 QUICKLY_COMPILED = {
     "test_checks",
     "test_command",
@@ -73,7 +73,7 @@ QUICKLY_COMPILED = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_quickly(request):
-    """Tests that compile much and measure no ulp do without LLVM's optimisations.
+    """Tests that compile much do without LLVM's optimisations.
 
     A fit then compiles in half the time, and `test_inference` takes 29 CPU-seconds in
     place of 40. What XLA makes of a program before LLVM sees it, its fusions and its
