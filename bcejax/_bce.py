@@ -28,6 +28,7 @@ from jax.typing import ArrayLike
 
 from bcejax import _checks
 from bcejax._numerics.derivatives import derivatives
+from bcejax._numerics.log1p import log1p
 from bcejax._range_check import in_range
 from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _tail, _times
 
@@ -252,15 +253,7 @@ def bce_with_probs(
 
 @jax.custom_jvp
 def _bce_with_probs(p: jax.Array, y: jax.Array) -> jax.Array:
-    return _times(y, -jnp.log(p)) + _times(1 - y, -_log_complement(p))
-
-
-def _log_complement(p: jax.Array) -> jax.Array:
-    # log(1 − p). In float64 the log1p of jaxlib 0.10.0 and 0.10.1 errs by 128 ulp near
-    # p = 0.41. From ¼ on 1 − p rounds so little that its logarithm errs by 2 ulp.
-    if p.dtype == jnp.float64:
-        return jnp.where(p < 0.25, jnp.log1p(-p), jnp.log(1 - p))
-    return jnp.log1p(-p)
+    return _times(y, -jnp.log(p)) + _times(1 - y, -log1p(-p))
 
 
 derivatives(

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from bcejax._information import _near, _series
 from bcejax._numerics.derivatives import derivatives
+from bcejax._numerics.log1p import log1p
 from bcejax._numerics.over_classes import over_classes
 from bcejax._softmax_rows import (
     _centred,
@@ -138,7 +139,7 @@ def _pair(sums, a, b) -> tuple[_Pair, jax.Array, jax.Array]:
     rises = sums.total(rise, (a, b), rows) * scale
     levels = jnp.log1p(others_q), jnp.log1p(others)
     left = _gap(b_c, top_q, finite_top_q) + (levels[0] - levels[1])
-    shift = jnp.where(rises <= 1, jnp.log1p(rises), left)
+    shift = jnp.where(rises <= 1, log1p(rises), left)
     pair = _Pair(
         top, finite_top, scale, top_q, finite_top_q, 1 / (1 + others_q), centre, shift
     )
