@@ -267,13 +267,10 @@ def _series_of_atanh(s: jax.Array) -> jax.Array:
 
 
 def _log_far(p: jax.Array, q: jax.Array) -> jax.Array:
-    # log(p/q) where p and q differ by a factor of 2 at least. For generalised
-    # distributions p/q may lie beyond the range of floats, and its root does not.
-    ratio = p / q
-    beyond = (ratio < jnp.finfo(p.dtype).tiny) | jnp.isinf(ratio)
-    root = jnp.sqrt(p) / jnp.sqrt(q)
-    power = jnp.where(beyond, 2, 1).astype(p.dtype)
-    return power * jnp.log(jnp.where(beyond, root, ratio))
+    # log(p/q) where p and q differ by a factor of 2 at least, by roots: for generalised
+    # distributions p/q may lie beyond the range of floats. Choosing the quotient where
+    # that is a normal number errs by half as much, and takes five times as long.
+    return 2 * jnp.log(jnp.sqrt(p) / jnp.sqrt(q))
 
 
 @jax.custom_jvp

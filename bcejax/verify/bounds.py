@@ -58,7 +58,7 @@ BOUNDS = {
         "curvature": _row(8, 8),
     },
     # entropy, cross_entropy and kl_divergence
-    "information": {"value": _row(4, 4), "slope": _row(4, 4), "curvature": _row(5, 6)},
+    "information": {"value": _row(4, 4), "slope": _row(5, 5), "curvature": _row(5, 6)},
     # bernoulli_entropy and bernoulli_kl_divergence
     "bernoulli": {
         "value": _row(16, 16),
