@@ -53,7 +53,7 @@ BOUNDS = {
     # logsumexp, softmax_entropy and softmax_kl_divergence, whose slopes err most where
     # log q − log p has cancelled: by 7.2
     "softmax information": {
-        "value": _row(6, 8),
+        "value": _row(8, 8),
         "slope": _row(8, 8),
         "curvature": _row(8, 8),
     },
