@@ -9,7 +9,7 @@ both show only in such company.
     pytest tests/test_many_programs.py --shapes 5000 --shapes-seed 3
 
 tries more shapes, and other ones: two seeds that differ modulo 16 have no shape in
-common. The tolerances are counted, not tried: see `ROUNDINGS` and `SPREAD`.
+common. The tolerances are counted, not tried: see `ROUNDINGS` and `expected`.
 """
 
 import zlib
@@ -36,14 +36,7 @@ CLASSES = [1, 2, 3, 5, 8, 15, 16, 17, 32, 33, 100, 999, 1000]
 # One term of a result is the work of at most 32 operations, each of which is off by an
 # ulp at most, which is two units of 2⁻²⁴.
 ROUNDINGS = 64
-# A sum of n terms in any order is off by SPREAD √n roundings of its size with a
-# probability of at most 2 exp(−SPREAD²/2) ≈ 3e-8: N. J. Higham and T. Mary, A new
-# approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019).
-SPREAD = 6.0
 UNIT = 2.0**-24
-# Before 0.10.2 XLA's CPU adds one term after the other. The terms here take few values,
-# so that its roundings are not independent: then only the bound n holds.
-IN_SEQUENCE = jax.__version_info__ < (0, 10, 2)
 LEAST = 1e-37  # XLA's CPU may flush what is smaller to 0
 
 kept_alive = deque(maxlen=2000)  # each takes some of the process's memory mappings
@@ -453,19 +446,19 @@ def squared_norms(call, order, mapped, dtype):
 # What is expected
 
 
-def of_sum(terms):
-    """How many roundings of its size a sum of so many terms may be off."""
-    return terms if IN_SEQUENCE else SPREAD * np.sqrt(terms)
-
-
 def expected(case, order, x, t, others):
-    """`derivative` in float64, and the largest error that each element may have."""
+    """`derivative` in float64, and the largest error that each element may have.
+
+    A sum of n terms is off by n roundings of its size at most, in whatever order it is
+    taken. (That they cancel, so that some √n remain, cannot be counted on here: the
+    terms take few values, and the roundings of equal terms are equal.)
+    """
     found = case.reference(x, *others, t)
     for _ in range(order):
         next(found)
     exact, size = next(found)
     terms = x.shape[-1] if case.sums_classes else 1
-    return exact, LEAST + UNIT * (ROUNDINGS + of_sum(terms)) * size
+    return exact, LEAST + UNIT * (ROUNDINGS + terms) * size
 
 
 def expected_of_product(case, order, side, sides, directions, others, unit):
@@ -481,7 +474,7 @@ def expected_of_product(case, order, side, sides, directions, others, unit):
     count = np.size(value[0])
     if order == 0:
         exact, size = np.mean(value[0]), np.mean(np.abs(value[0]))
-        rounded = of_sum(count) * UNIT + 2 * unit
+        rounded = count * UNIT + 2 * unit
         return exact, np.mean(value[1]) + rounded * size
     exact, error = expected(case, order, x, t, others)
     error = error + unit * np.abs(exact)
@@ -496,7 +489,7 @@ def expected_of_product(case, order, side, sides, directions, others, unit):
 
     terms = columns if side == "features" else len(exact)
     size = pulled(np.abs(exact), np.abs(features), np.abs(kernel))
-    rounded = of_sum(terms) * UNIT + 2 * unit
+    rounded = terms * UNIT + 2 * unit
     largest = pulled(error, np.abs(features), np.abs(kernel)) + rounded * size
     return pulled(exact, features, kernel), largest
 
@@ -511,7 +504,7 @@ def expected_norms(case, order, mapped, sides, directions, others, unit):
     if r.ndim > mapped:  # else each row is a single number
         terms = r.shape[-1]
         exact, error = np.sum(exact, -1), np.sum(error, -1)
-    return exact, error + (of_sum(terms) * UNIT + 3 * unit) * exact
+    return exact, error + (terms * UNIT + 3 * unit) * exact
 
 
 # The arguments of one program
