@@ -1,12 +1,13 @@
 """Times of the losses around binary cross-entropy, beside peers.
 
-    python benchmarks/family_speed.py    about four minutes, and 4 GB of memory
+    python benchmarks/family_speed.py    about eight minutes, and 4 GB of memory
 
 Measured as in speed.py: the candidates of a row take turns in shuffled order. Figures
 are medians, and ratios to bcejax.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import _results
 import jax
@@ -32,8 +33,8 @@ Losses = dict[str, Callable]  # f(x, y), by who computes it
 
 FOCAL = {"bcejax": bcejax.sigmoid_focal_loss, "optax": optax.sigmoid_focal_loss}
 LOG_SOFTMAX = {  # weighted by labels, so that the whole result is used
-    "bcejax": lambda x, y: y * bcejax.log_softmax(x),
-    "jax.nn": lambda x, y: y * jax.nn.log_softmax(x),
+    "bcejax": lambda x, y, axis: y * bcejax.log_softmax(x, axis=axis),
+    "jax.nn": lambda x, y, axis: y * jax.nn.log_softmax(x, axis=axis),
 }
 DENSE = {
     "bcejax": bcejax.softmax_cross_entropy,
@@ -75,20 +76,22 @@ def focal() -> list[list[str]]:
     return rows
 
 
-def softmax(shape: tuple[int, int]) -> list[list[str]]:
+def softmax(shape: tuple[int, int], dtype, axis: int) -> list[list[str]]:
     """Each array of a row's own is freed when the row is done."""
-    key = jax.random.key(0)
-    x, index = (
-        4 * jax.random.normal(key, shape),
-        jax.random.randint(key, shape[:1], 0, shape[1]),
-    )
-    size = f", {shape[0]:,} × {shape[1]:,}"
-    rows = rows_of(
-        "softmax_cross_entropy_with_integer_labels" + size, INTEGER, x, index
-    )
-    y = jax.nn.one_hot(index, shape[1])
-    rows += rows_of("softmax_cross_entropy" + size, DENSE, x, y)
-    return rows + rows_of("log_softmax" + size, LOG_SOFTMAX, x, y)
+    rows, classes = shape
+    x = 4 * jax.random.normal(jax.random.key(0), shape).astype(dtype)
+    x = x if axis else x.T.copy()
+    index = jax.random.randint(jax.random.key(0), (rows,), 0, classes)
+    size = f", {' × '.join(f'{n:,}' for n in x.shape)}"
+
+    def rows_along(title, losses, y):
+        losses = {name: partial(loss, axis=axis) for name, loss in losses.items()}
+        return rows_of(title + size, losses, x, y)
+
+    found = rows_along("softmax_cross_entropy_with_integer_labels", INTEGER, index)
+    y = jax.nn.one_hot(index, classes, axis=axis, dtype=dtype)
+    found += rows_along("softmax_cross_entropy", DENSE, y)
+    return found + rows_along("log_softmax", LOG_SOFTMAX, y)
 
 
 def information(shape: tuple[int, int]) -> list[list[str]]:
@@ -99,19 +102,29 @@ def information(shape: tuple[int, int]) -> list[list[str]]:
     return rows + rows_of("kl_divergence" + size, DIVERGENCE, p, q)
 
 
-def main() -> None:
-    rows = focal()
-    for shape in LOGITS:
-        rows += softmax(shape)
-    for shape in DISTRIBUTIONS:
-        rows += information(shape)
+def write(title: str, kind: str, rows: list[list[str]]) -> None:
     _results.write(
-        "Speed of the family",
-        f"float32. Milliseconds, medians of {ROUNDS} shuffled rounds of the mean, "
+        title,
+        f"{kind}. Milliseconds, medians of {ROUNDS} shuffled rounds of the mean, "
         "and of its value and gradient in the first argument; in brackets the ratio to "
         "bcejax, above 1 where bcejax is faster. log_softmax is multiplied by labels."
         "\n\n" + _results.table(["", "bcejax", *PEERS], rows),
     )
+
+
+def main() -> None:
+    rows = focal()
+    for shape in LOGITS:
+        rows += softmax(shape, jnp.float32, -1)
+    for shape in DISTRIBUTIONS:
+        rows += information(shape)
+    write("Speed of the family", "float32", rows)
+    for title, kind, dtype, axis in (
+        ("Speed of softmax in 16 bits", "bfloat16", jnp.bfloat16, -1),
+        ("Speed of softmax along axis 0", "float32", jnp.float32, 0),
+    ):
+        rows = [row for shape in LOGITS for row in softmax(shape, dtype, axis)]
+        write(title, kind, rows)
 
 
 if __name__ == "__main__":
