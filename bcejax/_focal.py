@@ -26,9 +26,10 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from bcejax._bce import _apply
-from bcejax._information import _series
-from bcejax._sigmoid import _sigmoid_slope, _softplus, _times
+from bcejax._arguments import Argument, binary_labels, elementwise
+from bcejax._numerics.limits import times_or_zero
+from bcejax._numerics.log1p import log1p_over
+from bcejax._numerics.sigmoid import sigmoid_slope, softplus
 
 
 def sigmoid_focal_loss(
@@ -61,7 +62,14 @@ def sigmoid_focal_loss(
       T.-Y. Lin, P. Goyal, R. Girshick, K. He, P. Dollár, Focal loss for dense object
       detection, ICCV 2017, https://arxiv.org/abs/1708.02002
     """
-    return _apply(_focal, logits, labels, where, alpha=alpha, gamma=gamma)
+    return elementwise(
+        _focal,
+        Argument("logits", logits),
+        binary_labels(labels),
+        Argument("alpha", alpha, (0, 1)),
+        Argument("gamma", gamma, (0, jnp.inf)),
+        where=where,
+    )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -98,7 +106,7 @@ def _derivative_jvp(orders, primals, tangents):
     for argument, dot in enumerate(tangents):
         if dot is not None and not isinstance(dot, SymbolicZero):
             higher = tuple(n + (k == argument) for k, n in enumerate(orders))
-            result_dot += _times(dot, _derivative(higher, *primals))
+            result_dot += times_or_zero(dot, _derivative(higher, *primals))
     return _derivative(orders, *primals), result_dot
 
 
@@ -121,13 +129,12 @@ def _along(k: int, f):
 def _along_label(n: int, weight, a, w, v, g) -> jax.Array:
     # weight · ∂ⁿ(q^γ ℓ)/∂wⁿ
     log_mass, wrong, right = _mass(a, w, v)
-    log_q = log_mass, -_softplus(-a)
+    log_q = log_mass, -softplus(-a)
     if n == 0:
-        loss = w * _softplus(a) + v * _softplus(-a)
+        loss = w * softplus(a) + v * softplus(-a)
         return _times_power(0, weight * loss, log_q, g)
     t, e = _tanh_half(a), jnp.exp(-a)
-    log1p_over_e = 1 - _series(1, e / (2 + e))  # log(1 + e) = e − g(e)
-    loss_over_q = (1 + e) * (wrong * a + (wrong * e + right) * log1p_over_e)
+    loss_over_q = (1 + e) * (wrong * a + (wrong * e + right) * log1p_over(e))
     factor = (g - (n - 1)) * t * loss_over_q + n * a
     falling = math.prod(g - m for m in range(n - 1))
     return _times_power(n - 1, weight * falling * t ** (n - 1) * factor, log_q, g)
@@ -139,7 +146,7 @@ def _tanh_half(a):
 
 
 # Not left to autodiff, whose 1 − tanh² is 0 from a = 18 on in float32.
-_tanh_half.defjvps(lambda a_dot, _, a: a_dot * (2 * _sigmoid_slope(a)))
+_tanh_half.defjvps(lambda a_dot, _, a: a_dot * (2 * sigmoid_slope(a)))
 
 
 @jax.custom_jvp

@@ -15,7 +15,7 @@ import optax
 import oracle
 import pytest
 
-from bcejax import _bce, bce_with_logits, sigmoid_focal_loss
+from bcejax import _arguments, bce_with_logits, sigmoid_focal_loss
 from bcejax.verify import bounds
 
 INF, NAN = jnp.inf, jnp.nan
@@ -391,8 +391,8 @@ def test_16_bit_logits_round_neither_labels_nor_gamma():
 def test_new_values_do_not_recompile():
     x = jnp.zeros(3)
     sigmoid_focal_loss(x, 0, gamma=1.0, alpha=0.5)
-    before = _bce._compiled._cache_size()
+    before = _arguments._elementwise._cache_size()
     sigmoid_focal_loss(x, 1, gamma=2.0, alpha=0.25)
-    assert _bce._compiled._cache_size() == before
+    assert _arguments._elementwise._cache_size() == before
     sigmoid_focal_loss([0.5] * 1000, [1] * 1000, gamma=[2] * 1000)
-    assert _bce._compiled._cache_size() == before + 1
+    assert _arguments._elementwise._cache_size() == before + 1
