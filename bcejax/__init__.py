@@ -48,9 +48,9 @@ from bcejax._bce import (
     smooth_labels,
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
-from bcejax._constant import optimal_logit
 from bcejax._focal import sigmoid_focal_loss
 from bcejax._information import cross_entropy, entropy, kl_divergence
+from bcejax._optimal_logit import optimal_logit
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
 from bcejax._softmax import (
     log_softmax,

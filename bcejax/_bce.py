@@ -20,17 +20,17 @@ whatever the other arguments hold there, NaN included. Elsewhere NaN in gives Na
 negative weights are errors under `jax.experimental.checkify.checkify`.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bcejax import _checks
+from bcejax import _arguments
+from bcejax._arguments import Argument, binary_labels, elementwise
 from bcejax._numerics.derivatives import derivatives
-from bcejax._numerics.log1p import log1p
+from bcejax._numerics.limits import ratio_or_zero, times_abs, times_or_zero
+from bcejax._numerics.log1p import log1p, log1p_exp_neg_abs
+from bcejax._numerics.sigmoid import logit, sigmoid, sigmoid_slope, softplus
 from bcejax._range_check import in_range
-from bcejax._sigmoid import _logit, _sigmoid, _sigmoid_slope, _softplus, _tail, _times
 
 
 def bce_with_logits(
@@ -64,7 +64,7 @@ def bce_with_logits(
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
-    return _apply(_bce, logits, labels, where, pos_weight=pos_weight)
+    return _of_logits(_bce, logits, labels, pos_weight, where)
 
 
 def bce_with_logits_grad(
@@ -85,7 +85,7 @@ def bce_with_logits_grad(
       >>> print(bce_with_logits_grad(0.0, 1), f"{bce_with_logits_grad(20.0, 1):.3e}")
       -0.5 -2.061e-09
     """
-    return _apply(_bce_dx, logits, labels, where, pos_weight=pos_weight)
+    return _of_logits(bce_dx, logits, labels, pos_weight, where)
 
 
 def bce_with_logits_hessian(
@@ -107,122 +107,67 @@ def bce_with_logits_hessian(
       >>> f"{bce_with_logits_hessian(0.0, 1)}, {bce_with_logits_hessian(20.0, 1):.3e}"
       '0.25, 2.061e-09'
     """
-    return _apply(_bce_dxx, logits, labels, where, pos_weight=pos_weight)
+    return _of_logits(_bce_dxx, logits, labels, pos_weight, where)
 
 
-_RANGES = {
-    "probs": (0, 1),
-    "pos_weight": (0, jnp.inf),
-    "alpha": (0, 1),
-    "gamma": (0, jnp.inf),
-}
-
-
-def _apply(core, x, labels, where, name="logits", **others) -> jax.Array:
-    """`core(x, y, *others)`, each of which broadcasts to x and may be None."""
-    x, labels, where = map(_checks.array, (x, labels, where))
-    others = {key: _checks.array(other) for key, other in others.items()}
-    names = name, *others
-    return _compiled(core, names, x, labels, tuple(others.values()), where)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _compiled(core, names, x, labels, others, where) -> jax.Array:
-    """Check the arguments, widen 16 bits, and keep masked elements out of `core`."""
-    name, *other_names = names
-    x = _checks.floating(x, name, hint=f" The order of arguments is ({name}, labels).")
-    y = _checks.real(labels, "labels")
-    y = _checks.same_shape_or_scalar(y, "labels", x, name)
-    dtype = _checks.widened(x.dtype)
-
-    def beside(other, key):
-        if other is None:
-            return None
-        other = _checks.broadcastable(_checks.real(other, key), key, x, name)
-        # ∞ as the largest float: a weight of that leaves the other class alone.
-        return jnp.minimum(other.astype(dtype), jnp.finfo(dtype).max)
-
-    others = tuple(map(beside, others, other_names))
-    arguments = x.astype(dtype), y.astype(dtype), *others
-    if where is not None:
-        where = _checks.boolean(where, "where")
-        where = _checks.broadcastable(where, "where", x, name)
-        # Masked twice: here, so that no NaN enters, and below, for the zero itself.
-        arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
-    x_masked, y_masked, *others_masked = arguments
-    result = core(
-        _in_own_range(x_masked, name),
-        in_range(y_masked, "labels", 0, 1),
-        *map(_in_own_range, others_masked, other_names),
+def _of_logits(core, logits, labels, pos_weight, where) -> jax.Array:
+    return elementwise(
+        core,
+        Argument("logits", logits),
+        binary_labels(labels),
+        Argument("pos_weight", pos_weight, (0, jnp.inf)),
+        where=where,
     )
-    if where is not None:
-        result = jnp.where(where, result, 0)
-    return result.astype(x.dtype)
-
-
-def _in_own_range(argument, name: str):
-    if argument is None or name not in _RANGES:
-        return argument
-    return in_range(argument, name, *_RANGES[name])
 
 
 def _bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
-    return _bce_unweighted(x, y) if w is None else _bce_weighted(x, y, w)
+    return bce_unweighted(x, y) if w is None else _bce_weighted(x, y, w)
 
 
 @jax.custom_jvp
-def _bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
+def bce_unweighted(x: jax.Array, y: jax.Array) -> jax.Array:
     # log(1 + e^−|x|), which both labels share, plus |x| for the label mass on the wrong
     # side. The usual max(x, 0) − x y cancels: at x = 8, y = 0.999 it loses nine bits.
-    return _tail(x) + _reach(x, jnp.abs(y - jnp.maximum(jnp.sign(x), 0)))
+    wrong = jnp.abs(y - jnp.maximum(jnp.sign(x), 0))
+    return log1p_exp_neg_abs(x) + times_abs(wrong, x)
 
 
 derivatives(
-    _bce_unweighted,
-    lambda x_dot, _, x, y: x_dot * _bce_dx(x, y, None),
-    lambda y_dot, _, x, y: _times(y_dot, -x),
+    bce_unweighted,
+    lambda x_dot, _, x, y: x_dot * bce_dx(x, y, None),
+    lambda y_dot, _, x, y: times_or_zero(y_dot, -x),
 )
 
 
 @jax.custom_jvp
 def _bce_weighted(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
-    # w |y| and |y − 1| for w y and 1 − y, which stand in the gradient (see `_reach`).
+    # w |y| and |y − 1| for w y and 1 − y, as those stand in the gradient: `times_abs`
+    # says why the two must not share anything.
     positive, negative, side = w * jnp.abs(y), jnp.abs(y - 1), jnp.sign(x)
     wrong = positive * jnp.maximum(-side, 0) + negative * jnp.maximum(side, 0)
-    return (positive + negative) * _tail(x) + _reach(x, wrong)
+    return (positive + negative) * log1p_exp_neg_abs(x) + times_abs(wrong, x)
 
 
 derivatives(
     _bce_weighted,
-    lambda x_dot, _, x, y, w: x_dot * _bce_dx(x, y, w),
-    lambda y_dot, _, x, y, w: _times(y_dot, _times(w, _softplus(-x)) - _softplus(x)),
-    lambda w_dot, _, x, y, w: _times(w_dot, _times(y, _softplus(-x))),
+    lambda x_dot, _, x, y, w: x_dot * bce_dx(x, y, w),
+    lambda y_dot, _, x, y, w: times_or_zero(
+        y_dot, times_or_zero(w, softplus(-x)) - softplus(x)
+    ),
+    lambda w_dot, _, x, y, w: times_or_zero(w_dot, times_or_zero(y, softplus(-x))),
 )
 
 
-def _reach(x: jax.Array, wrong: jax.Array) -> jax.Array:
-    # wrong · |x|, where 0 · ∞ is 0: an infinite logit on the right side costs nothing.
-    # |x| is replaced by 0 where no mass is wrong, as |wrong · most| · most is 0 or ∞.
-    # (Without the bars XLA would fold most · most.)
-    #
-    # XLA's CPU sums the loss in one vectorised pass because there is no select,
-    # comparison or clip in it, and beside its gradient because the two have no
-    # subexpression in common, not even the constant 1: `benchmarks/formulations.py` has
-    # the other ways and what they cost.
-    most = jnp.finfo(x.dtype).max
-    return wrong * jnp.minimum(jnp.abs(x), jnp.abs(wrong * most) * most)
-
-
-def _bce_dx(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
+def bce_dx(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
     # σ(x) − y, regrouped with 1 − σ(x) = σ(−x): the short form is 0 for x = 17, y = 1
     # in float32, where the slope is −4e-8.
     positive = y if w is None else w * y
-    return (1 - y) * _sigmoid(x) - positive * _sigmoid(-x)
+    return (1 - y) * sigmoid(x) - positive * sigmoid(-x)
 
 
 def _bce_dxx(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
     mass = 1 if w is None else 1 - y + w * y
-    return mass * _sigmoid_slope(x)
+    return mass * sigmoid_slope(x)
 
 
 def bce_with_probs(
@@ -248,31 +193,23 @@ def bce_with_probs(
       >>> print(bce_with_probs(jnp.array([0, 0.5, 1]), jnp.array([0, 1, 0])))
       [0.     0.6931    inf]
     """
-    return _apply(_bce_with_probs, probs, labels, where, name="probs")
+    probabilities = Argument("probs", probs, (0, 1))
+    return elementwise(
+        _bce_with_probs, probabilities, binary_labels(labels), where=where
+    )
 
 
 @jax.custom_jvp
 def _bce_with_probs(p: jax.Array, y: jax.Array) -> jax.Array:
-    return _times(y, -jnp.log(p)) + _times(1 - y, -log1p(-p))
+    return times_or_zero(y, -jnp.log(p)) + times_or_zero(1 - y, -log1p(-p))
 
 
 derivatives(
     _bce_with_probs,
-    lambda p_dot, _, p, y: _times(p_dot, _ratio(1 - y, 1 - p) - _ratio(y, p)),
-    lambda y_dot, _, p, y: _times(y_dot, -_logit(p)),
-)
-
-
-@jax.custom_jvp
-def _ratio(y: jax.Array, p: jax.Array) -> jax.Array:
-    # y/p, where 0/0 is 0: a class of no mass pulls at nothing.
-    return jnp.where(y == 0, 0, y / p)
-
-
-derivatives(
-    _ratio,
-    lambda y_dot, _, y, p: _times(y_dot, 1 / p),
-    lambda p_dot, _, y, p: _times(p_dot, -_ratio(_ratio(y, p), p)),
+    lambda p_dot, _, p, y: times_or_zero(
+        p_dot, ratio_or_zero(1 - y, 1 - p) - ratio_or_zero(y, p)
+    ),
+    lambda y_dot, _, p, y: times_or_zero(y_dot, -logit(p)),
 )
 
 
@@ -298,14 +235,15 @@ def smooth_labels(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
       C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, Rethinking the Inception
       architecture for computer vision, CVPR 2016, https://arxiv.org/abs/1512.00567
     """
-    return _smooth(_checks.array(labels), _checks.array(amount))
+    return _smooth(_arguments.array(labels), _arguments.array(amount))
 
 
 @jax.jit
 def _smooth(labels: ArrayLike, amount: ArrayLike) -> jax.Array:
-    y, a = _checks.real(labels, "labels"), _checks.real(amount, "amount")
-    a = _checks.broadcastable(a, "amount", y, "labels")
-    dtype = _checks.widened(y.dtype)
+    y = _arguments.real(labels, "labels")
+    a = _arguments.real(amount, "amount")
+    a = _arguments.broadcastable(a, "amount", y, "labels")
+    dtype = _arguments.widened(y.dtype)
     y = in_range(y.astype(dtype), "labels", 0, 1)
     a = in_range(a.astype(dtype), "amount", 0, 1)
     return y * (1 - a) + a / 2

@@ -14,10 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bcejax._bce import _ratio
-from bcejax._information import _elementwise, _near, _series
+from bcejax._arguments import Argument, elementwise, elementwise_pair
 from bcejax._numerics.derivatives import derivatives
-from bcejax._sigmoid import _sigmoid, _sigmoid_slope, _tail, _times
+from bcejax._numerics.limits import ratio_or_zero, times_or_zero
+from bcejax._numerics.log1p import (
+    is_near,
+    log1p_exp_neg_abs,
+    log1p_over,
+    x_minus_log1p,
+)
+from bcejax._numerics.sigmoid import sigmoid, sigmoid_slope
 
 
 def bernoulli_entropy(logits: ArrayLike) -> jax.Array:
@@ -40,7 +46,7 @@ def bernoulli_entropy(logits: ArrayLike) -> jax.Array:
       C. E. Shannon, A mathematical theory of communication, Bell Syst. Tech. J. 27
       (1948), 379-423.
     """
-    return _elementwise(_bernoulli_entropy, {"logits": logits})
+    return elementwise(_bernoulli_entropy, Argument("logits", logits))
 
 
 def bernoulli_kl_divergence(logits_p: ArrayLike, logits_q: ArrayLike) -> jax.Array:
@@ -65,8 +71,7 @@ def bernoulli_kl_divergence(logits_p: ArrayLike, logits_q: ArrayLike) -> jax.Arr
       S. Kullback and R. A. Leibler, On information and sufficiency, Ann. Math. Statist.
       22 (1951), 79-86.
     """
-    arguments = {"logits_p": logits_p, "logits_q": logits_q}
-    return _elementwise(_bernoulli_divergence, arguments)
+    return elementwise_pair(bernoulli_divergence, logits_p=logits_p, logits_q=logits_q)
 
 
 @jax.custom_jvp
@@ -76,8 +81,7 @@ def _bernoulli_entropy(x: jax.Array) -> jax.Array:
     x = jnp.abs(x)
     root = jnp.exp(-x / 2)
     e = root * root
-    log1p_over_e = 1 - _series(1, e / (2 + e))  # log(1 + e) = e − g(e)
-    return root * _times(root, x / (1 + e) + log1p_over_e)
+    return root * times_or_zero(root, x / (1 + e) + log1p_over(e))
 
 
 _bernoulli_entropy.defjvps(lambda x_dot, _, x: x_dot * -_slope_times(x, x))
@@ -86,7 +90,7 @@ _bernoulli_entropy.defjvps(lambda x_dot, _, x: x_dot * -_slope_times(x, x))
 def _slope_times(x: jax.Array, factor: jax.Array) -> jax.Array:
     # σ(x) σ(−x) · factor, where 0 · ∞ is 0. The root twice, as above.
     root = _root_slope(x)
-    return _times(root, _times(root, factor))
+    return times_or_zero(root, times_or_zero(root, factor))
 
 
 @jax.custom_jvp
@@ -99,7 +103,7 @@ _root_slope.defjvps(lambda x_dot, root, x: x_dot * -root * jnp.tanh(x / 2) / 2)
 
 
 @jax.custom_jvp
-def _bernoulli_divergence(a: jax.Array, b: jax.Array) -> jax.Array:
+def bernoulli_divergence(a: jax.Array, b: jax.Array) -> jax.Array:
     # The terms p g((q − p)/p) of both classes, p = σ(a) and q = σ(b): two numbers that
     # are never negative. The class names are swapped so that a ≤ 0. Then what is small
     # is p, q and q − p: they are taken over e^top, the larger of them, and its root is
@@ -109,24 +113,30 @@ def _bernoulli_divergence(a: jax.Array, b: jax.Array) -> jax.Array:
     below = jnp.minimum(b, 0)
     top = jnp.maximum(jnp.maximum(a, below), -jnp.finfo(a.dtype).max)
     root = jnp.exp(top / 2)
-    p_not, q_not = _sigmoid(-a), _sigmoid(-b)
+    p_not, q_not = sigmoid(-a), sigmoid(-b)
     p = jnp.exp(a - top) * p_not
-    q = jnp.exp(below - top) * _sigmoid(jnp.abs(b))
-    step = _one_minus_exp(a, b) * p_not * _sigmoid(jnp.abs(b))
-    s = _ratio(step, q + p)
-    far = _times(p, (a - below) + (_tail(b) - _tail(a))) + step
-    first = jnp.where(_near(s), _series(step, s), far)
+    q = jnp.exp(below - top) * sigmoid(jnp.abs(b))
+    step = _one_minus_exp(a, b) * p_not * sigmoid(jnp.abs(b))
+    s = ratio_or_zero(step, q + p)
+    far = (
+        times_or_zero(p, (a - below) + (log1p_exp_neg_abs(b) - log1p_exp_neg_abs(a)))
+        + step
+    )
+    first = jnp.where(is_near(s), x_minus_log1p(step, s), far)
     # Only b > 0 can be far here, and then e^top is 1.
     s_not = -(root * root) * step / (p_not + q_not)
-    far = p_not * (jnp.maximum(b, 0) + (_tail(b) - _tail(a))) - step
-    second = jnp.where(_near(s_not), _series(-step, s_not), far)
+    far = (
+        p_not * (jnp.maximum(b, 0) + (log1p_exp_neg_abs(b) - log1p_exp_neg_abs(a)))
+        - step
+    )
+    second = jnp.where(is_near(s_not), x_minus_log1p(-step, s_not), far)
     finite = root * (root * (first + second))
     return jnp.where(jnp.isinf(b) & jnp.isinf(b - a), jnp.inf, finite)
 
 
 derivatives(
-    _bernoulli_divergence,
-    lambda a_dot, _, a, b: _times(a_dot, _slope_times(a, _difference(a, b))),
+    bernoulli_divergence,
+    lambda a_dot, _, a, b: times_or_zero(a_dot, _slope_times(a, _difference(a, b))),
     lambda b_dot, _, a, b: b_dot * _sigmoid_difference(a, b),
 )
 
@@ -141,13 +151,13 @@ def _difference(a: jax.Array, b: jax.Array) -> jax.Array:
 def _sigmoid_difference(a: jax.Array, b: jax.Array) -> jax.Array:
     # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^(a − b)) for a ≤ b, and its negative otherwise.
     high, low = jnp.maximum(a, b), jnp.minimum(a, b)
-    return _one_minus_exp(a, b) * _sigmoid(high) * _sigmoid(-low)
+    return _one_minus_exp(a, b) * sigmoid(high) * sigmoid(-low)
 
 
 derivatives(
     _sigmoid_difference,
-    lambda a_dot, _, a, b: a_dot * -_sigmoid_slope(a),
-    lambda b_dot, _, a, b: b_dot * _sigmoid_slope(b),
+    lambda a_dot, _, a, b: a_dot * -sigmoid_slope(a),
+    lambda b_dot, _, a, b: b_dot * sigmoid_slope(b),
 )
 
 

@@ -21,19 +21,19 @@ where B(s²) = (atanh s − s)/s³: its digits last through u = 0, where u and l
 cancel.
 """
 
-from functools import partial, reduce
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from bcejax import _checks
-from bcejax._bce import _ratio
+from bcejax._arguments import alike, scalar
 from bcejax._numerics.derivatives import derivatives
+from bcejax._numerics.limits import ratio_or_zero, times_or_zero
+from bcejax._numerics.log1p import atanh_remainder, is_near, x_minus_log1p
 from bcejax._numerics.over_classes import as_rows, each, over_classes
 from bcejax._range_check import in_range
-from bcejax._sigmoid import _ATANH, _times
 
 
 def entropy(
@@ -137,7 +137,7 @@ def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _summed(core, axis, base, distributions: dict) -> jax.Array:
-    arrays, dtype = _widened(distributions)
+    arrays, dtype = alike(distributions)
     ndim = arrays[0].ndim
     axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
     checked = (
@@ -145,35 +145,13 @@ def _summed(core, axis, base, distributions: dict) -> jax.Array:
     )
     result = core(*(as_rows(x, axes) for x in checked))
     if base is not None:
-        base = _checks.real(base, "base")
-        if base.shape != ():
-            raise ValueError(f"base must be a scalar, got shape {base.shape}.")
+        base = scalar(base, "base")
         result /= jnp.log(in_range(base.astype(result.dtype), "base", 0, jnp.inf))
     return result.astype(dtype)
 
 
-@partial(jax.jit, static_argnums=0)
-def _elementwise(core, arguments: dict) -> jax.Array:
-    arrays, dtype = _widened(arguments)
-    return core(*arrays).astype(dtype)
-
-
-def _widened(arguments: dict) -> tuple[list[jax.Array], jnp.dtype]:
-    """The arguments, 16 bits widened, and the dtype to round the result to."""
-    arrays = [_checks.floating(x, name) for name, x in arguments.items()]
-    first, last = arrays[0], arrays[-1]
-    if first.shape != last.shape:
-        first_name, last_name = arguments
-        raise ValueError(
-            f"{first_name} and {last_name} must have the same shape, "
-            f"got {first_name} {first.shape} and {last_name} {last.shape}."
-        )
-    dtype = jnp.promote_types(first.dtype, last.dtype)
-    return [x.astype(_checks.widened(dtype)) for x in arrays], dtype
-
-
 # The sums, and their slopes. At p = 0 a slope may be ±∞, or 0 where q is 0 as well;
-# `_times` and `_ratio` keep them from turning a tangent of 0 into NaN.
+# `times_or_zero` and `ratio_or_zero` keep them from turning a tangent of 0 into NaN.
 
 
 @jax.custom_jvp
@@ -187,7 +165,7 @@ def _entropy_equation(sums, p):
     return (sums.result(terms),)
 
 
-_entropy.defjvps(lambda p_dot, _, p: jnp.sum(_times(p_dot, -1 - _log(p)), -1))
+_entropy.defjvps(lambda p_dot, _, p: jnp.sum(times_or_zero(p_dot, -1 - _log(p)), -1))
 
 
 @jax.custom_jvp
@@ -205,8 +183,8 @@ def _cross_entropy_equation(sums, p, q):
 
 derivatives(
     _cross_entropy,
-    lambda p_dot, _, p, q: jnp.sum(_times(p_dot, -_log(q)), -1),
-    lambda q_dot, _, p, q: jnp.sum(_times(q_dot, -_ratio(p, q)), -1),
+    lambda p_dot, _, p, q: jnp.sum(times_or_zero(p_dot, -_log(q)), -1),
+    lambda q_dot, _, p, q: jnp.sum(times_or_zero(q_dot, -ratio_or_zero(p, q)), -1),
 )
 
 
@@ -216,7 +194,7 @@ def _log(p: jax.Array) -> jax.Array:
 
 
 # The slope 1/p = ∞ at 0 leaves a tangent of 0 alone.
-_log.defjvps(lambda p_dot, _, p: _times(p_dot, 1 / p))
+_log.defjvps(lambda p_dot, _, p: times_or_zero(p_dot, 1 / p))
 
 
 @jax.custom_jvp
@@ -231,15 +209,15 @@ def _divergence_equation(sums, p, q):
     def term(_, p, q):
         step, s = q - p, _share(p, q)
         far = jnp.where(p == 0, 0, p * _log_far(p, q)) + step
-        return jnp.where(_near(s), _series(step, s), far)
+        return jnp.where(is_near(s), x_minus_log1p(step, s), far)
 
     return (sums.result(sums.total(term, (p, q), ())),)
 
 
 derivatives(
     _divergence,
-    lambda p_dot, _, p, q: jnp.sum(_times(p_dot, _log_quotient(p, q)), -1),
-    lambda q_dot, _, p, q: jnp.sum(_times(q_dot, _complement(p, q)), -1),
+    lambda p_dot, _, p, q: jnp.sum(times_or_zero(p_dot, _log_quotient(p, q)), -1),
+    lambda q_dot, _, p, q: jnp.sum(times_or_zero(q_dot, _complement(p, q)), -1),
 )
 
 
@@ -247,23 +225,6 @@ def _share(p: jax.Array, q: jax.Array) -> jax.Array:
     # s = (q − p)/(q + p), and 0 for 0/0. Not a division of the two, which XLA's CPU
     # would store for its many users.
     return jnp.where(q + p == 0, 0, (q - p) * (1 / (q + p)))
-
-
-def _near(s: jax.Array) -> jax.Array:
-    # Where `_series` holds: u = 2s/(1 − s) in [−½, 1].
-    return jnp.abs(s) <= 1 / 3
-
-
-def _series(u: jax.Array, s: jax.Array) -> jax.Array:
-    # g(u) = u s (1 − s (1 − s) B(s²)), or p g(u) given p u.
-    return u * s * (1 - s * (1 - s) * _series_of_atanh(s))
-
-
-def _series_of_atanh(s: jax.Array) -> jax.Array:
-    # B(s²) = (atanh s − s)/s³. The coefficients are of 2 atanh(r/2) = r + r³ Q(r²)
-    # with r = 2s, so B(s²) is 4 Q(4s²).
-    z = 4 * s * s
-    return 4 * reduce(lambda sum, c: sum * z + c, _ATANH[s.dtype])
 
 
 def _log_far(p: jax.Array, q: jax.Array) -> jax.Array:
@@ -279,16 +240,16 @@ def _log_quotient(p: jax.Array, q: jax.Array) -> jax.Array:
     # has contributes no gradient.
     def quotient(p, q):
         s = _share(p, q)
-        near = -2 * (s + s * s * s * _series_of_atanh(s))
-        return jnp.where(_near(s), near, _log_far(p, q))
+        near = -2 * (s + s * s * s * atanh_remainder(s))
+        return jnp.where(is_near(s), near, _log_far(p, q))
 
     return each(quotient, p, q)
 
 
 derivatives(
     _log_quotient,
-    lambda p_dot, _, p, q: _times(p_dot, _reciprocal(p, q)),
-    lambda q_dot, _, p, q: _times(q_dot, -_reciprocal(q, p)),
+    lambda p_dot, _, p, q: times_or_zero(p_dot, _reciprocal(p, q)),
+    lambda q_dot, _, p, q: times_or_zero(q_dot, -_reciprocal(q, p)),
 )
 
 
@@ -300,7 +261,7 @@ def _reciprocal(p: jax.Array, q: jax.Array) -> jax.Array:
 
 derivatives(
     _reciprocal,
-    lambda p_dot, result, p, q: _times(p_dot, -result * _reciprocal(p, q)),
+    lambda p_dot, result, p, q: times_or_zero(p_dot, -result * _reciprocal(p, q)),
     None,
 )
 
@@ -314,6 +275,6 @@ def _complement(p: jax.Array, q: jax.Array) -> jax.Array:
 # Not left to autodiff, whose 1/q − (q − p)/q² cancels where p is small.
 derivatives(
     _complement,
-    lambda p_dot, _, p, q: _times(p_dot, -1 / q),
-    lambda q_dot, _, p, q: _times(q_dot, _ratio(_ratio(p, q), q)),
+    lambda p_dot, _, p, q: times_or_zero(p_dot, -1 / q),
+    lambda q_dot, _, p, q: times_or_zero(q_dot, ratio_or_zero(ratio_or_zero(p, q), q)),
 )

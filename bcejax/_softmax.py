@@ -7,7 +7,7 @@ For logits x over the classes, with probabilities p and labels y
     ∂ℓ/∂x_k = p_k Σ_j y_j − y_k,
 
 each to the relative digits that the differences of the logits have, where one class
-takes almost everything too. The numerics are in `_softmax_rows`.
+takes almost everything too. The numerics are in `_numerics.softmax`.
 
 `axis` is the axis of the classes, or a tuple of axes that together are one. Where the
 bool `where`, which broadcasts to `logits`, is False, there is no such class: its
@@ -20,19 +20,16 @@ rounded once, and labels are not rounded to 16 bits at all.
 """
 
 from functools import partial
-from math import prod
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from numpy.lib.array_utils import normalize_axis_tuple
 
-from bcejax import _checks
-from bcejax._numerics.over_classes import as_rows, from_rows
+from bcejax import _arguments
+from bcejax._arguments import Argument, along_classes
+from bcejax._numerics import softmax as equations
+from bcejax._numerics.over_classes import as_rows
 from bcejax._range_check import in_range
-from bcejax._softmax_rows import _dense, _integer, _log_softmax, _logsumexp, _smoothed
-
-_HINT = " The order of arguments is (logits, labels)."
 
 
 def log_softmax(
@@ -63,8 +60,8 @@ def log_softmax(
       P. Blanchard, D. J. Higham, N. J. Higham, Accurately computing the log-sum-exp and
       softmax functions, IMA J. Numer. Anal. 41 (2021), 2311-2330.
     """
-    logits, where = _checks.array(logits), _checks.array(where)
-    return _compiled_log_softmax(_static(axis), logits, where)
+    logits = Argument("logits", logits)
+    return along_classes(equations.log_softmax, axis, where, logits, otherwise=-jnp.inf)
 
 
 def logsumexp(
@@ -96,8 +93,8 @@ def logsumexp(
     Reference:
       As `log_softmax`.
     """
-    logits, where = _checks.array(logits), _checks.array(where)
-    return _compiled_logsumexp(_static(axis), logits, where)
+    logits = Argument("logits", logits)
+    return along_classes(equations.logsumexp, axis, where, logits, otherwise=-jnp.inf)
 
 
 def softmax_cross_entropy(
@@ -131,8 +128,13 @@ def softmax_cross_entropy(
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
-    logits, labels, where = map(_checks.array, (logits, labels, where))
-    return _compiled_dense(_static(axis), logits, labels, where)
+    return along_classes(
+        equations.dense_loss,
+        axis,
+        where,
+        Argument("logits", logits),
+        Argument("labels", labels, (0, jnp.inf)),
+    )
 
 
 def softmax_cross_entropy_with_integer_labels(
@@ -182,113 +184,45 @@ def softmax_cross_entropy_with_integer_labels(
     Reference:
       As `softmax_cross_entropy`; for the smoothing `smooth_labels`.
     """
-    logits, labels, where = map(_checks.array, (logits, labels, where))
     if isinstance(label_smoothing, int | float) and label_smoothing == 0:
         label_smoothing = None
-    return _compiled_integer(_static(axis), logits, labels, where, label_smoothing)
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    arrays = map(_arguments.array, (logits, labels, where))
+    return _integer_loss(axis, *arrays, label_smoothing)
 
 
 @partial(jax.jit, static_argnums=0)
-def _compiled_log_softmax(axis, logits, where) -> jax.Array:
-    x, where, axes = _checked(axis, logits, where)
-    result = _log_softmax(_masked_rows(x, where, axes))
-    result = from_rows(result, x.shape, axes)
-    if where is not None:
-        result = jnp.where(where, result, -jnp.inf)
-    return result.astype(x.dtype)
-
-
-@partial(jax.jit, static_argnums=0)
-def _compiled_logsumexp(axis, logits, where) -> jax.Array:
-    x, where, axes = _checked(axis, logits, where)
-    result = _logsumexp(_masked_rows(x, where, axes))
-    return _kept(result, where, axes, -jnp.inf).astype(x.dtype)
-
-
-@partial(jax.jit, static_argnums=0)
-def _compiled_dense(axis, logits, labels, where) -> jax.Array:
-    x, where, axes = _checked(axis, logits, where)
-    y = _checks.real(labels, "labels")
-    if y.shape != x.shape:
-        raise ValueError(
-            "labels must have the shape of logits, "
-            f"got labels {y.shape} and logits {x.shape}."
-        )
-    y = y.astype(_checks.widened(x.dtype))
-    if where is not None:
-        y = jnp.where(where, y, 0)
-    y = in_range(y, "labels", 0, jnp.inf)
-    loss = _dense(_masked_rows(x, where, axes), as_rows(y, axes))
-    return _kept(loss, where, axes).astype(x.dtype)
-
-
-@partial(jax.jit, static_argnums=0)
-def _compiled_integer(axis, logits, labels, where, label_smoothing) -> jax.Array:
-    x, where, axes = _checked(axis, logits, where)
+def _integer_loss(axis, logits, labels, where, label_smoothing) -> jax.Array:
+    hint = _arguments.order_of(["logits", "labels"])
+    x = _arguments.floating(logits, "logits", hint)
+    classes = _arguments.classes_of(axis, x, where, "logits")
     y = jnp.asarray(labels)
     if not jnp.issubdtype(y.dtype, jnp.integer):
-        raise TypeError(f"labels must be integer, got {y.dtype}.{_HINT}")
-    expected = tuple(n for i, n in enumerate(x.shape) if i not in axes)
+        raise TypeError(f"labels must be integer, got {y.dtype}.{hint}")
+    expected = tuple(n for i, n in enumerate(x.shape) if i not in classes.axes)
     if y.shape != expected:
         raise ValueError(
             f"labels must have the shape of logits without axis {axis}, {expected}, "
             f"got labels {y.shape} and logits {x.shape}."
         )
-    x_rows = _masked_rows(x, where, axes)
-    classes = x_rows.shape[-1]
-    y = in_range(_kept(y, where, axes), "labels", 0, classes - 1)
-    label = _index(y, classes)
+    rows = classes.logits(x.astype(_arguments.widened(x.dtype)))
+    most = rows.shape[-1]
+    label = _index(in_range(classes.one_a_row(y), "labels", 0, most - 1), most)
     if label_smoothing is None:
-        loss = _integer(x_rows, label)
+        loss = equations.integer_loss(rows, label)
     else:
-        amount = _amount(label_smoothing, x_rows)
-        loss = _smoothed(x_rows, label, amount, _share(where, x_rows, axes))
-    return _kept(loss, where, axes).astype(x.dtype)
+        amount = _arguments.scalar(label_smoothing, "label_smoothing")
+        amount = in_range(amount.astype(rows.dtype), "label_smoothing", 0, 1)
+        amount = jnp.broadcast_to(amount, label.shape)
+        loss = equations.smoothed_loss(rows, label, amount, _share(classes, rows))
+    return classes.one_a_row(loss).astype(x.dtype)
 
 
-def _static(axis: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    return tuple(axis) if isinstance(axis, list) else axis
-
-
-def _checked(axis, logits, where, name="logits", hint=_HINT):
-    x = _checks.floating(logits, name, hint)
-    if where is not None:
-        where = _checks.boolean(where, "where")
-        where = _checks.broadcastable(where, "where", x, name)
-    axes = normalize_axis_tuple(axis, x.ndim)
-    if prod(x.shape[i] for i in axes) == 0:
-        raise ValueError(f"{name} {x.shape} must have classes along axis {axis}.")
-    return x, where, axes
-
-
-def _masked_rows(x: jax.Array, where, axes: tuple[int, ...]) -> jax.Array:
-    x = x.astype(_checks.widened(x.dtype))
-    if where is not None:
-        # A row without any class is left finite, so that no 0/0 reaches the gradient.
-        hidden = jnp.where(jnp.any(where, axes, keepdims=True), -jnp.inf, 0)
-        x = jnp.where(where, x, hidden.astype(x.dtype))
-    return as_rows(x, axes)
-
-
-def _kept(rows: jax.Array, where, axes: tuple[int, ...], otherwise=0) -> jax.Array:
-    """`rows`, but `otherwise` for those without any class."""
-    return rows if where is None else jnp.where(jnp.any(where, axes), rows, otherwise)
-
-
-def _amount(label_smoothing: ArrayLike, x: jax.Array) -> jax.Array:
-    """The amount of smoothing of each row."""
-    amount = _checks.real(label_smoothing, "label_smoothing")
-    if amount.shape != ():
-        raise ValueError(f"label_smoothing must be a scalar, got shape {amount.shape}.")
-    amount = in_range(amount.astype(x.dtype), "label_smoothing", 0, 1)
-    return jnp.broadcast_to(amount, x.shape[:-1])
-
-
-def _share(where, x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+def _share(classes: _arguments.Classes, rows: jax.Array) -> jax.Array:
     """1/classes for each class that `where` keeps."""
-    if where is None:
-        return jnp.full_like(x, 1 / x.shape[-1])
-    kept = as_rows(where, axes).astype(x.dtype)
+    if classes.where is None:
+        return jnp.full_like(rows, 1 / rows.shape[-1])
+    kept = as_rows(classes.where, classes.axes).astype(rows.dtype)
     return kept / jnp.maximum(jnp.sum(kept, -1, keepdims=True), 1)
 
 

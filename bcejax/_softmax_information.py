@@ -8,18 +8,14 @@ For p = softmax(a) and q = softmax(b)
 
 No logarithm is taken of a probability, which may have underflown. `axis`, `where`,
 infinities, NaN and dtypes are as in `_softmax`.
-The numerics are in `_softmax_pairs`.
+The numerics are in `_numerics.softmax_pairs`.
 """
 
-from functools import partial
-
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bcejax import _checks
-from bcejax._softmax import _checked, _kept, _masked_rows, _static
-from bcejax._softmax_pairs import _divergence_of_logits, _entropy_of_logits
+from bcejax._arguments import Argument, along_classes
+from bcejax._numerics.softmax_pairs import divergence_of_logits, entropy_of_logits
 
 
 def softmax_entropy(
@@ -44,6 +40,7 @@ def softmax_entropy(
       ValueError: if `where` does not broadcast to `logits`, or `axis` is out of bounds
         or has no classes.
     Example:
+      >>> import jax.numpy as jnp
       >>> print(softmax_entropy(jnp.zeros(4)), f"{softmax_entropy([80.0, 0]):.3e}")
       1.3863 1.462e-33
 
@@ -51,8 +48,7 @@ def softmax_entropy(
       C. E. Shannon, A mathematical theory of communication, Bell Syst. Tech. J. 27
       (1948), 379-423.
     """
-    logits, where = _checks.array(logits), _checks.array(where)
-    return _compiled_entropy(_static(axis), logits, where)
+    return along_classes(entropy_of_logits, axis, where, Argument("logits", logits))
 
 
 def softmax_kl_divergence(
@@ -82,6 +78,7 @@ def softmax_kl_divergence(
       ValueError: if the arguments differ in shape, nothing is broadcast; if `where`
         does not broadcast to them, or `axis` is out of bounds or has no classes.
     Example:
+      >>> import jax.numpy as jnp
       >>> a, b = jnp.array([80.0, 0, -jnp.inf]), jnp.array([80.0, 1, -jnp.inf])
       >>> print(f"{softmax_kl_divergence(a, b):.3e}", softmax_kl_divergence(a, a))
       1.296e-35 0.0
@@ -90,27 +87,10 @@ def softmax_kl_divergence(
       G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network,
       2015, https://arxiv.org/abs/1503.02531
     """
-    logits_p, logits_q, where = map(_checks.array, (logits_p, logits_q, where))
-    return _compiled_divergence(_static(axis), logits_p, logits_q, where)
-
-
-@partial(jax.jit, static_argnums=0)
-def _compiled_entropy(axis, logits, where) -> jax.Array:
-    x, where, axes = _checked(axis, logits, where)
-    result = _entropy_of_logits(_masked_rows(x, where, axes))
-    return _kept(result, where, axes).astype(x.dtype)
-
-
-@partial(jax.jit, static_argnums=0)
-def _compiled_divergence(axis, logits_p, logits_q, where) -> jax.Array:
-    a, where, axes = _checked(axis, logits_p, where, "logits_p", "")
-    b = _checks.floating(logits_q, "logits_q")
-    if b.shape != a.shape:
-        raise ValueError(
-            "logits_p and logits_q must have the same shape, "
-            f"got logits_p {a.shape} and logits_q {b.shape}."
-        )
-    dtype = jnp.promote_types(a.dtype, b.dtype)
-    wide = _checks.widened(dtype)
-    rows = (_masked_rows(x.astype(wide), where, axes) for x in (a, b))
-    return _kept(_divergence_of_logits(*rows), where, axes).astype(dtype)
+    return along_classes(
+        divergence_of_logits,
+        axis,
+        where,
+        Argument("logits_p", logits_p),
+        Argument("logits_q", logits_q),
+    )

@@ -16,7 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import speed
 
-from bcejax import _bce, _sigmoid
+from bcejax._bce import bce_dx
+from bcejax._numerics.limits import times_abs
+from bcejax._numerics.log1p import atanh_coefficients, log1p_exp_neg_abs
+from bcejax._numerics.sigmoid import sigmoid_slope
 
 MOST = float(np.finfo(np.float32).max)
 
@@ -47,7 +50,7 @@ def atanh_around_e(x):
 
 def polynomial(z, terms=4):
     value = 0.0
-    for c in _sigmoid._atanh_coefficients(terms):
+    for c in atanh_coefficients(terms):
         value = value * z + c
     return value
 
@@ -64,7 +67,7 @@ TAILS = {
     "log(u) + (e − (u − 1))/u, u = 1 + e": log_and_what_it_lost,
     "e − s (e − z Q), s = e/(2 + e)": atanh_around_e,
     "q + q z Q, 3 terms": partial(atanh, terms=3),
-    "**q + q z Q, 4 terms**": _sigmoid._tail,
+    "**q + q z Q, 4 terms**": log1p_exp_neg_abs,
     "q + q z Q, 6 terms": partial(atanh, terms=6),
 }
 
@@ -84,7 +87,7 @@ def one_exp(x):
 CURVATURES = {
     "σ(x) σ(−x)": product_of_logistics,
     "e/(1 + e)², e = e^−\\|x\\|": one_exp,
-    "**1/(2 + (e^\\|x\\| + e^−\\|x\\|))**": _sigmoid._sigmoid_slope,
+    "**1/(2 + (e^\\|x\\| + e^−\\|x\\|))**": sigmoid_slope,
 }
 
 
@@ -111,22 +114,22 @@ def by_signs(x, y):
 
 
 def with_log1p(x, y):
-    return log1p_exp(x) + _bce._reach(x, wrong_mass(x, y))
+    return log1p_exp(x) + times_abs(x, wrong_mass(x, y))
 
 
 def sharing_one(x, y):
     wrong = wrong_mass(x, y)
     reach = jnp.minimum(jnp.abs(x), wrong / (1 - jnp.sign(wrong)))
-    return _sigmoid._tail(x) + wrong * reach
+    return log1p_exp_neg_abs(x) + wrong * reach
 
 
 def sharing_label(x, y):
     negative, positive = (1 - y) * jnp.maximum(x, 0), y * jnp.maximum(-x, 0)
-    return _sigmoid._tail(x) + negative + positive
+    return log1p_exp_neg_abs(x) + negative + positive
 
 
 def ours(x, y):
-    return _sigmoid._tail(x) + _bce._reach(x, wrong_mass(x, y))
+    return log1p_exp_neg_abs(x) + times_abs(x, wrong_mass(x, y))
 
 
 LOSSES = {
@@ -145,7 +148,7 @@ def with_our_gradient(loss):
     def function(x, y):
         return loss(x, y)
 
-    function.defjvps(lambda x_dot, _, x, y: x_dot * _bce._bce_dx(x, y, None), None)
+    function.defjvps(lambda x_dot, _, x, y: x_dot * bce_dx(x, y, None), None)
     return function
 
 

@@ -17,7 +17,7 @@ from jax.test_util import check_grads
 
 import bcejax
 from bcejax import (
-    _bce,
+    _arguments,
     bce_with_logits,
     bce_with_logits_grad,
     bce_with_logits_hessian,
@@ -379,9 +379,9 @@ def test_pos_weight_that_is_not_real_is_refused():
 def test_new_values_do_not_recompile():
     x = jnp.zeros(3)
     bce_with_logits(x, 0, pos_weight=1.0)
-    before = _bce._compiled._cache_size()
+    before = _arguments._elementwise._cache_size()
     bce_with_logits(x, 1, pos_weight=2.0)
-    assert _bce._compiled._cache_size() == before
+    assert _arguments._elementwise._cache_size() == before
 
 
 # Probabilities
@@ -487,9 +487,9 @@ def test_infinite_pos_weight_leaves_the_negatives_alone(function):
 
 def test_lists_are_arrays_and_quick():
     expected = bce_with_logits(jnp.full(1000, 0.5), 1)
-    before = _bce._compiled._cache_size()
+    before = _arguments._elementwise._cache_size()
     assert jnp.array_equal(bce_with_logits([0.5] * 1000, [1] * 1000), expected)
-    assert _bce._compiled._cache_size() == before + 1
+    assert _arguments._elementwise._cache_size() == before + 1
     assert jnp.array_equal(bcejax.sigmoid([0.0, jnp.inf]), jnp.array([0.5, 1]))
 
 

@@ -16,13 +16,12 @@ from jax.test_util import check_grads
 from oracle import ulp_errors
 
 from bcejax import (
-    _softmax_rows,
     bce_with_logits,
     log_softmax,
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
-from bcejax._numerics import by_pairs, by_reduction, by_slices
+from bcejax._numerics import by_pairs, by_reduction, by_slices, softmax
 from bcejax.verify import bounds
 
 INF, NAN = jnp.inf, jnp.nan
@@ -476,12 +475,12 @@ def test_strict_promotion(strict_promotion, loss):
 
 SUMS = by_slices, by_reduction, by_pairs
 EQUATIONS = {
-    "softmax": (_softmax_rows._softmax_equation, "x"),
-    "log_softmax": (_softmax_rows._log_softmax_equation, "x"),
-    "dense": (_softmax_rows._dense_equation, "xy"),
-    "label_rest": (_softmax_rows._label_rest_equation, "y"),
-    "integer": (_softmax_rows._integer_equation, "xk"),
-    "integer_dx": (_softmax_rows._integer_dx_equation, "xk"),
+    "softmax": (softmax.softmax_equation, "x"),
+    "log_softmax": (softmax.log_softmax_equation, "x"),
+    "dense": (softmax.dense_equation, "xy"),
+    "label_rest": (softmax.label_rest_equation, "y"),
+    "integer": (softmax.integer_equation, "xk"),
+    "integer_dx": (softmax.integer_dx_equation, "xk"),
 }
 
 

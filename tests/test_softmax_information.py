@@ -16,8 +16,6 @@ from jax.test_util import check_grads
 from oracle import ulp_errors
 
 from bcejax import (
-    _softmax_pairs,
-    _softmax_rows,
     bernoulli_entropy,
     bernoulli_kl_divergence,
     entropy,
@@ -28,7 +26,7 @@ from bcejax import (
     softmax_entropy,
     softmax_kl_divergence,
 )
-from bcejax._numerics import by_reduction, by_slices
+from bcejax._numerics import by_reduction, by_slices, softmax, softmax_pairs
 from bcejax.verify import bounds
 
 INF, NAN = jnp.inf, jnp.nan
@@ -465,13 +463,13 @@ def test_the_divergence_has_the_promoted_dtype():
 
 SUMS = by_slices, by_reduction
 EQUATIONS = {
-    "logsumexp": (_softmax_rows._logsumexp_equation, "x"),
-    "smoothed": (_softmax_rows._smoothed_equation, "xkas"),
-    "smoothed_dx": (_softmax_rows._smoothed_dx_equation, "xkas"),
-    "entropy": (_softmax_pairs._entropy_equation, "x"),
-    "divergence": (_softmax_pairs._divergence_equation, "xy"),
-    "slope_in_p": (_softmax_pairs._slope_in_p_equation, "xy"),
-    "slope_in_q": (_softmax_pairs._slope_in_q_equation, "xy"),
+    "logsumexp": (softmax.logsumexp_equation, "x"),
+    "smoothed": (softmax.smoothed_equation, "xkas"),
+    "smoothed_dx": (softmax.smoothed_dx_equation, "xkas"),
+    "entropy": (softmax_pairs.entropy_equation, "x"),
+    "divergence": (softmax_pairs.divergence_equation, "xy"),
+    "slope_in_p": (softmax_pairs.slope_in_p_equation, "xy"),
+    "slope_in_q": (softmax_pairs.slope_in_q_equation, "xy"),
 }
 
 

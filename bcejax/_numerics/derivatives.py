@@ -12,10 +12,10 @@ def derivatives(function: jax.custom_jvp, *terms) -> None:
     """Give `function` its derivative rule: the sum of one term for each argument.
 
     A term is `term(tangent, result, *arguments)`, or None for an argument that is not
-    differentiated. `function.defjvps` takes the same terms, but calls them with a
-    tangent of zeros for an argument that does not move. Those zeros meet an infinite
-    slope of another argument when the rule itself is differentiated forward, and
-    0 · ∞ is NaN. Here the term is left out.
+    differentiated. It is a tuple if the result is one. `function.defjvps` takes the
+    same terms, but calls them with a tangent of zeros for an argument that does not
+    move. Those zeros meet an infinite slope of another argument when the rule itself is
+    differentiated forward, and 0 · ∞ is NaN. Here the term is left out.
     """
 
     @partial(function.defjvp, symbolic_zeros=True)
@@ -26,4 +26,5 @@ def derivatives(function: jax.custom_jvp, *terms) -> None:
             for term, tangent in zip(terms, tangents, strict=True)
             if term is not None and not isinstance(tangent, SymbolicZero)
         ]
-        return result, reduce(add, moving) if moving else jnp.zeros_like(result)
+        still = jax.tree.map(jnp.zeros_like, result)
+        return result, reduce(partial(jax.tree.map, add), moving) if moving else still

@@ -16,7 +16,7 @@ import numpy as np
 from jax.scipy.linalg import cho_solve
 from jax.scipy.sparse.linalg import cg
 
-from bcejax._sigmoid import _sigmoid_slope
+from bcejax._numerics.sigmoid import sigmoid_slope as _sigmoid_slope
 from bcejax.logistic_regression._objective import (
     Params,
     Problem,

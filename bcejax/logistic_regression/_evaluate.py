@@ -24,10 +24,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from bcejax import _checks
-from bcejax._bce import _bce_dx, _bce_unweighted
+from bcejax import _arguments as _checks
+from bcejax._bce import bce_dx as _bce_dx
+from bcejax._bce import bce_unweighted as _bce_unweighted
+from bcejax._numerics.limits import times_or_zero as _times
+from bcejax._numerics.sigmoid import sigmoid as _sigmoid
 from bcejax._range_check import in_range
-from bcejax._sigmoid import _sigmoid, _times
 
 
 def log_loss(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from bcejax import _checks
+from bcejax import _arguments as _checks
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import (
     descend,

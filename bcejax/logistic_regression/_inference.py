@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bcejax import _checks
-from bcejax._bce import _bce_dx
-from bcejax._sigmoid import _sigmoid_slope
+from bcejax import _arguments as _checks
+from bcejax._bce import bce_dx as _bce_dx
+from bcejax._numerics.sigmoid import sigmoid_slope as _sigmoid_slope
 from bcejax.logistic_regression._fit import Fit, predict_logits
 from bcejax.logistic_regression._objective import (
     Problem,

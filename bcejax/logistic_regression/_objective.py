@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bcejax import _checks
-from bcejax._bce import _bce_dx, _bce_unweighted
+from bcejax import _arguments as _checks
+from bcejax._bce import bce_dx as _bce_dx
+from bcejax._bce import bce_unweighted as _bce_unweighted
 from bcejax._range_check import in_range
 
 Params = tuple[jax.Array, jax.Array]  # weights (d,) and bias ()

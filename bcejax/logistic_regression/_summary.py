@@ -8,11 +8,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax import _checks
-from bcejax._bce import _bce_unweighted
-from bcejax._bernoulli import _bernoulli_divergence
-from bcejax._constant import _optimal_logit
-from bcejax._sigmoid import _logit
+from bcejax import _arguments as _checks
+from bcejax._bce import bce_unweighted as _bce_unweighted
+from bcejax._bernoulli import bernoulli_divergence as _bernoulli_divergence
+from bcejax._numerics.sigmoid import logit as _logit
+from bcejax._optimal_logit import best_logit as _optimal_logit
 from bcejax.logistic_regression._fit import Fit
 from bcejax.logistic_regression._inference import (
     covariance,

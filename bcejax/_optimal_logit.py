@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bcejax import _checks
-from bcejax._bce import _bce_dx, _ratio
+from bcejax._arguments import array, broadcastable, floating, real, widened
+from bcejax._bce import bce_dx
+from bcejax._numerics.limits import log_ratio, ratio_or_zero, times_or_zero
+from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax._range_check import in_range
-from bcejax._sigmoid import _log_ratio, _sigmoid_slope, _times
 
 
 def optimal_logit(
@@ -29,8 +30,8 @@ def optimal_logit(
     Without an offset it is the logit of the weighted mean label, log(m/k) for m ones
     and k zeros. With an offset it is the one root of Σ w (σ(offset + λ) − y), found by
     Newton's method within a bracket. Labels that are all 0 give −∞, all 1 give ∞.
-    Differentiable in labels, weights and offset, to every order. Where the sum
-    underflows, every λ has the least loss that the dtype can tell; one is returned.
+    Differentiable in labels, weights and offset, to every order. Where the
+    gradient underflows, every λ is a minimum to working precision; one is returned.
 
     Args:
       labels: `[...]`, any real dtype. Class 0 or 1, or a probability.
@@ -54,28 +55,29 @@ def optimal_logit(
       J. H. Friedman, Greedy function approximation: a gradient boosting machine, Ann.
       Statist. 29 (2001), 1189-1232: the first score of a boosted model.
     """
-    labels, weights, offset = map(_checks.array, (labels, weights, offset))
+    labels, weights, offset = map(array, (labels, weights, offset))
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
-    return _optimal_logit(labels, weights, offset, axis)
+    return best_logit(labels, weights, offset, axis)
 
 
 @partial(jax.jit, static_argnames="axis")
-def _optimal_logit(labels, weights, offset, axis) -> jax.Array:
-    y = _checks.real(labels, "labels")
-    w = _checks.real(1 if weights is None else weights, "weights")
-    f = _checks.floating(0.0 if offset is None else offset, "offset")
+def best_logit(labels, weights, offset, axis) -> jax.Array:
+    y = real(labels, "labels")
+    w = real(1 if weights is None else weights, "weights")
+    f = floating(0.0 if offset is None else offset, "offset")
     given = [a for a, b in ((y, labels), (w, weights), (f, offset)) if b is not None]
     floats = [a.dtype for a in given if jnp.issubdtype(a.dtype, jnp.floating)]
     dtype = reduce(jnp.promote_types, floats) if floats else jnp.result_type(float)
-    w = _checks.broadcastable(w, "weights", y, "labels")
-    f = _checks.broadcastable(f, "offset", y, "labels")
+    w = broadcastable(w, "weights", y, "labels")
+    f = broadcastable(f, "offset", y, "labels")
 
     axis = tuple(range(y.ndim)) if axis is None else axis
-    y, w, f = (a.astype(_checks.widened(dtype)) for a in (y, w, f))
+    y, w, f = (a.astype(widened(dtype)) for a in (y, w, f))
     y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
-    # The answer does not depend on the scale of the weights, which must not overflow
-    # in a sum, nor their product with a slope of e⁻⁸⁰ underflow. By its root, twice:
-    # the reciprocal of a large float is 0 on XLA's CPU.
+    # The answer does not depend on the scale of the weights. Divide by the largest, so
+    # that no sum overflows and no product with a slope of e⁻⁸⁰ underflows. Multiply by
+    # the reciprocal of its root, twice: that of a large float may be subnormal, which
+    # XLA's CPU flushes to 0.
     largest = jnp.max(jax.lax.stop_gradient(w), axis, keepdims=True, initial=0)
     w = w * jax.lax.rsqrt(largest) * jax.lax.rsqrt(largest)
     best = _log_odds(y, w, axis) if offset is None else _root(axis, y, w, f)
@@ -85,7 +87,7 @@ def _optimal_logit(labels, weights, offset, axis) -> jax.Array:
 def _log_odds(y: jax.Array, w: jax.Array, axis) -> jax.Array:
     ones = jnp.sum(w * y, axis, keepdims=True)
     zeros = jnp.sum(w * (1 - y), axis, keepdims=True)
-    return _log_ratio(ones, zeros, ones - zeros)
+    return log_ratio(ones, zeros, ones - zeros)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -103,9 +105,9 @@ def _root(axis, y: jax.Array, w: jax.Array, f: jax.Array) -> jax.Array:
 
     def narrow(state):
         root, low, high, last_step = state
-        slope = jnp.sum(w * _bce_dx(f + root, y, None), axis, keepdims=True)
+        slope = jnp.sum(w * bce_dx(f + root, y, None), axis, keepdims=True)
         low, high = jnp.where(slope < 0, root, low), jnp.where(slope > 0, root, high)
-        curvature = jnp.sum(w * _sigmoid_slope(f + root), axis, keepdims=True)
+        curvature = jnp.sum(w * sigmoid_slope(f + root), axis, keepdims=True)
         newton = root - slope / curvature
         # Far out Newton's steps all have length 1, or overshoot: halve the bracket
         # unless the step stays inside it and is half the last one at most.
@@ -126,9 +128,11 @@ def _root_jvp(axis, primals, tangents):
     y, w, f = primals
     y_dot, w_dot, f_dot = tangents
     root = _root(axis, y, w, f)
-    slope, curvature = _bce_dx(f + root, y, None), w * _sigmoid_slope(f + root)
+    slope, curvature = bce_dx(f + root, y, None), w * sigmoid_slope(f + root)
     total = curvature.sum(axis, keepdims=True)
     # Each quotient is 0 where 0/0, as it is for labels of one class.
-    push = _times(y_dot, _ratio(w, total)) - w_dot * _ratio(slope, total)
-    push -= f_dot * _ratio(curvature, total)
+    push = times_or_zero(y_dot, ratio_or_zero(w, total)) - w_dot * ratio_or_zero(
+        slope, total
+    )
+    push -= f_dot * ratio_or_zero(curvature, total)
     return root, push.sum(axis, keepdims=True)

@@ -23,35 +23,34 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bcejax._information import _near, _series
 from bcejax._numerics.derivatives import derivatives
-from bcejax._numerics.log1p import log1p
+from bcejax._numerics.log1p import is_near, log1p, x_minus_log1p
 from bcejax._numerics.over_classes import over_classes
-from bcejax._softmax_rows import (
-    _centred,
-    _gap,
-    _mass,
-    _softmax,
-    _softmax_along,
-    _top_and_others,
+from bcejax._numerics.softmax import (
+    centred,
+    gap_of,
+    mass_of,
+    softmax,
+    softmax_along,
+    top_and_others,
 )
 
 # Entropy
 
 
 @jax.custom_jvp
-def _entropy_of_logits(x: jax.Array) -> jax.Array:
-    (result,) = over_classes(_entropy_equation, x)
+def entropy_of_logits(x: jax.Array) -> jax.Array:
+    (result,) = over_classes(entropy_equation, x)
     return result
 
 
-def _entropy_equation(sums, x):
-    top, finite_top, others = _top_and_others(sums, x)
+def entropy_equation(sums, x):
+    top, finite_top, others = top_and_others(sums, x)
 
     def cost(_, x, top, finite_top):
-        # exp(−gap), and not the `_mass` that `others` holds: what two sums share XLA's
-        # CPU stores as an array of the logits' size.
-        gap = _gap(x, top, finite_top)
+        # exp(−gap), and not the `mass_of` that `others` holds: XLA's CPU stores what
+        # two sums share as an array of the logits' size.
+        gap = gap_of(x, top, finite_top)
         return jnp.where(gap == jnp.inf, 0, gap * jnp.exp(-gap))
 
     spread = sums.total(cost, (x,), (top, finite_top)) / (1 + others)
@@ -60,22 +59,20 @@ def _entropy_equation(sums, x):
     return (sums.result(level + spread),)
 
 
-def _uniform(x: jax.Array) -> jax.Array:
+def uniform(x: jax.Array) -> jax.Array:
     # Logits of 0. Written in x, as XLA would take seconds to fold a constant array of
     # them; NaN stays NaN.
     return jnp.where(x == x, 0, jnp.nan).astype(x.dtype)
 
 
 # As log n − H is the divergence from the uniform distribution.
-_entropy_of_logits.defjvps(
-    lambda t, _, x: -jnp.sum(t * _slope_in_p(x, _uniform(x)), -1)
-)
+entropy_of_logits.defjvps(lambda t, _, x: -jnp.sum(t * slope_in_p(x, uniform(x)), -1))
 
 
 # Divergence
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
     """What is known of a pair of rows: of each number one a row."""
 
     top: jax.Array
@@ -88,152 +85,152 @@ class _Pair(NamedTuple):
     shift: jax.Array  # δ
 
     def probabilities(self, a, b):
-        p = _mass(a, self.finite_top) * self.scale
-        return p, _mass(b, self.finite_top_q) * self.scale_q
+        p = mass_of(a, self.finite_top) * self.scale
+        return p, mass_of(b, self.finite_top_q) * self.scale_q
 
     def difference(self, a, b):
         """d, of which log q − log p is d − δ."""
-        return _difference(a, b, self.top, self.top_q) - self.centre
+        return logit_difference(a, b, self.top, self.top_q) - self.centre
 
 
-def _lowered(x: jax.Array, top: jax.Array) -> jax.Array:
+def lowered(x: jax.Array, top: jax.Array) -> jax.Array:
     # x − top where x itself may overflow in a difference. The logits of ∞ become 0, and
     # all others of that row −∞.
     huge = (jnp.abs(top) > 1e30) & (top > -jnp.inf)
     return jnp.where(huge, jnp.where(x == top, 0, x - top), x)
 
 
-def _is_nothing(x: jax.Array, top: jax.Array) -> jax.Array:
+def is_nothing(x: jax.Array, top: jax.Array) -> jax.Array:
     """Is it a class of probability 0, and not only of one too small to be a number?"""
-    return _lowered(x, top) == -jnp.inf
+    return lowered(x, top) == -jnp.inf
 
 
-def _difference(a, b, top, top_q) -> jax.Array:
+def logit_difference(a, b, top, top_q) -> jax.Array:
     # b − a, 0 for two classes of −∞, and finite for one of them.
-    a, b = _lowered(a, top), _lowered(b, top_q)
+    a, b = lowered(a, top), lowered(b, top_q)
     most = jnp.finfo(a.dtype).max / 4
     return jnp.where(a == b, 0, jnp.clip(b - a, -most, most))
 
 
-def _centre(sums, a, b, top, top_q):
+def centre_of(sums, a, b, top, top_q):
     """b_c, and b_c − a_c, of the largest b among the classes where a is largest."""
     at_top = sums.top(jnp.where(a == top[..., None], b, -jnp.inf))
-    return at_top, _difference(top, at_top, top, top_q)
+    return at_top, logit_difference(top, at_top, top, top_q)
 
 
-def _pair(sums, a, b) -> tuple[_Pair, jax.Array, jax.Array]:
+def pair_of(sums, a, b) -> tuple[Pair, jax.Array, jax.Array]:
     """The pair; then b_c, and a number that is 0, or NaN if any logit is."""
-    top, finite_top, others = _top_and_others(sums, a)
-    top_q, finite_top_q, others_q = _top_and_others(sums, b)
-    b_c, centre = _centre(sums, a, b, top, top_q)
-    scale, per_mass_at_c = 1 / (1 + others), 1 / _mass(b_c, finite_top_q)
+    top, finite_top, others = top_and_others(sums, a)
+    top_q, finite_top_q, others_q = top_and_others(sums, b)
+    b_c, centre = centre_of(sums, a, b, top, top_q)
+    scale, per_mass_at_c = 1 / (1 + others), 1 / mass_of(b_c, finite_top_q)
 
     def rise(_, a, b, top, finite_top, top_q, finite_top_q, centre, per_mass_at_c):
         # (1 + others) p (e^d − 1), where p may underflow beside a large e^d.
-        d = _difference(a, b, top, top_q) - centre
-        mass = _mass(a, finite_top)
-        far = _mass(b, finite_top_q) * per_mass_at_c - mass
+        d = logit_difference(a, b, top, top_q) - centre
+        mass = mass_of(a, finite_top)
+        far = mass_of(b, finite_top_q) * per_mass_at_c - mass
         return jnp.where(d > 1, far, mass * jnp.expm1(d))
 
     rows = top, finite_top, top_q, finite_top_q, centre, per_mass_at_c
     rises = sums.total(rise, (a, b), rows) * scale
     levels = jnp.log1p(others_q), jnp.log1p(others)
-    left = _gap(b_c, top_q, finite_top_q) + (levels[0] - levels[1])
+    left = gap_of(b_c, top_q, finite_top_q) + (levels[0] - levels[1])
     shift = jnp.where(rises <= 1, log1p(rises), left)
-    pair = _Pair(
+    pair = Pair(
         top, finite_top, scale, top_q, finite_top_q, 1 / (1 + others_q), centre, shift
     )
     return pair, b_c, 0 * (levels[0] + levels[1])
 
 
 @jax.custom_jvp
-def _divergence_of_logits(a: jax.Array, b: jax.Array) -> jax.Array:
-    (result,) = over_classes(_divergence_equation, a, b)
+def divergence_of_logits(a: jax.Array, b: jax.Array) -> jax.Array:
+    (result,) = over_classes(divergence_equation, a, b)
     return result
 
 
-def _divergence_equation(sums, a, b):
-    pair, b_c, zero = _pair(sums, a, b)
-    total = sums.total(_divergence_term, (a, b), pair)
-    total = jnp.where(_is_nothing(b_c, pair.top_q), jnp.inf, total)
+def divergence_equation(sums, a, b):
+    pair, b_c, zero = pair_of(sums, a, b)
+    total = sums.total(divergence_term, (a, b), pair)
+    total = jnp.where(is_nothing(b_c, pair.top_q), jnp.inf, total)
     total = jnp.where(pair.top == -jnp.inf, 0, total)  # no class
     return (sums.result(total + zero),)
 
 
-def _divergence_term(_, a, b, *rows):
+def divergence_term(_, a, b, *rows):
     # p (u − r) with u = e^r − 1, where u and r cancel by its series. Where r is large,
     # p may underflow beside q.
-    pair = _Pair(*rows)
+    pair = Pair(*rows)
     p, q = pair.probabilities(a, b)
     r = pair.difference(a, b) - pair.shift
     u = jnp.expm1(r)
     s = u * (1 / (2 + u))
     rising = q - jnp.where(p == 0, 0, p * (1 + r))
-    lost = _is_nothing(b, pair.top_q) & ~_is_nothing(a, pair.top)
+    lost = is_nothing(b, pair.top_q) & ~is_nothing(a, pair.top)
     falling = jnp.where(lost, jnp.inf, p * (u - r))
-    far = jnp.where(r > _LARGE, rising, falling)
-    return jnp.where(_near(s), p * _series(u, s), far)
+    far = jnp.where(r > LARGE, rising, falling)
+    return jnp.where(is_near(s), p * x_minus_log1p(u, s), far)
 
 
-_LARGE = 10  # e^10 smallest normal floats are far below any digit of a sum
+LARGE = 10  # e^10 smallest normal floats are far below any digit of a sum
 
 derivatives(
-    _divergence_of_logits,
-    lambda a_dot, _, a, b: jnp.sum(a_dot * _slope_in_p(a, b), -1),
-    lambda b_dot, _, a, b: jnp.sum(b_dot * _slope_in_q(a, b), -1),
+    divergence_of_logits,
+    lambda a_dot, _, a, b: jnp.sum(a_dot * slope_in_p(a, b), -1),
+    lambda b_dot, _, a, b: jnp.sum(b_dot * slope_in_q(a, b), -1),
 )
 
 
 @jax.custom_jvp
-def _slope_in_p(a: jax.Array, b: jax.Array) -> jax.Array:
+def slope_in_p(a: jax.Array, b: jax.Array) -> jax.Array:
     # p_k (Σ_j p_j d_j − d_k)
-    (slope,) = over_classes(_slope_in_p_equation, a, b)
+    (slope,) = over_classes(slope_in_p_equation, a, b)
     return slope
 
 
-def _slope_in_p_equation(sums, a, b):
-    top, finite_top, others = _top_and_others(sums, a)
+def slope_in_p_equation(sums, a, b):
+    top, finite_top, others = top_and_others(sums, a)
     top_q = sums.top(b)
-    _, centre = _centre(sums, a, b, top, top_q)
+    _, centre = centre_of(sums, a, b, top, top_q)
     scale = 1 / (1 + others)
 
     def pull(_, a, b, top, finite_top, top_q, centre):
-        d = _difference(a, b, top, top_q) - centre
-        return _mass(a, finite_top) * d
+        d = logit_difference(a, b, top, top_q) - centre
+        return mass_of(a, finite_top) * d
 
     rows = top, finite_top, top_q, centre
     mean = sums.total(pull, (a, b), rows) * scale
     top, finite_top, top_q, centre, scale, mean = (
         row[..., None] for row in (*rows, scale, mean)
     )
-    d = _difference(a, b, top, top_q) - centre
-    return (_mass(a, finite_top) * (mean - d) * scale,)
+    d = logit_difference(a, b, top, top_q) - centre
+    return (mass_of(a, finite_top) * (mean - d) * scale,)
 
 
-def _slope_in_p_along_p(a_dot, slope, a, b):
+def slope_in_p_along_p(a_dot, slope, a, b):
     # The product rule: p moves by p c(a_dot), with c(t) = t − Σ p t, and d by −a_dot.
-    p, _ = _softmax(a)
+    p, _ = softmax(a)
     along = jnp.sum(slope * a_dot, -1, keepdims=True)
-    return (slope + p) * _centred(p, a_dot) - p * along
+    return (slope + p) * centred(p, a_dot) - p * along
 
 
 derivatives(
-    _slope_in_p,
-    _slope_in_p_along_p,
-    lambda b_dot, _, a, b: -_softmax_along(b_dot, a),
+    slope_in_p,
+    slope_in_p_along_p,
+    lambda b_dot, _, a, b: -softmax_along(b_dot, a),
 )
 
 
 @jax.custom_jvp
-def _slope_in_q(a: jax.Array, b: jax.Array) -> jax.Array:
+def slope_in_q(a: jax.Array, b: jax.Array) -> jax.Array:
     # q − p
-    (slope,) = over_classes(_slope_in_q_equation, a, b)
+    (slope,) = over_classes(slope_in_q_equation, a, b)
     return slope
 
 
-def _slope_in_q_equation(sums, a, b):
-    pair, _, zero = _pair(sums, a, b)
-    pair = _Pair(*(row[..., None] for row in pair))
+def slope_in_q_equation(sums, a, b):
+    pair, _, zero = pair_of(sums, a, b)
+    pair = Pair(*(row[..., None] for row in pair))
     p, q = pair.probabilities(a, b)
     d, shift = pair.difference(a, b), pair.shift
     # Of r = d − δ the error grows with |d| and |δ|, those of p and q do not.
@@ -243,7 +240,7 @@ def _slope_in_q_equation(sums, a, b):
 
 
 derivatives(
-    _slope_in_q,
-    lambda a_dot, _, a, b: -_softmax_along(a_dot, a),
-    lambda b_dot, _, a, b: _softmax_along(b_dot, b),
+    slope_in_q,
+    lambda a_dot, _, a, b: -softmax_along(a_dot, a),
+    lambda b_dot, _, a, b: softmax_along(b_dot, b),
 )
