@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from bcejax._numerics.over_classes import as_rows, from_rows
+from bcejax._numerics.widening import converting_apart
 from bcejax._range_check import in_range
 
 _FLOATS = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
@@ -141,6 +142,9 @@ class Argument(NamedTuple):
     def in_range(self, x: jax.Array | None) -> jax.Array | None:
         if x is None or self.range is None:
             return x
+        if self.range[1] == jnp.inf:
+            # Replace ∞ by the largest float, so that 0 · weight is 0 for another class.
+            x = jnp.minimum(x, jnp.finfo(x.dtype).max)
         return in_range(x, self.name, *self.range)
 
 
@@ -208,21 +212,21 @@ def _elementwise(core, rules, values, where) -> jax.Array:
     def fitted(rule, value):
         if value is None:
             return None
-        value = rule.fit(real(value, rule.name), rule.name, x, name).astype(dtype)
-        if rule.range[1] < jnp.inf:
-            return value
-        # Replace ∞ by the largest float, so that 0 · weight is 0 for the other class.
-        return jnp.minimum(value, jnp.finfo(dtype).max)
+        return rule.fit(real(value, rule.name), rule.name, x, name)
 
-    others = map(fitted, rules[1:], values[1:])
-    arguments = x.astype(dtype), *others
     where = mask(where, x, name)
-    if where is not None:
-        arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
-    result = core(*map(Argument.in_range, rules, arguments))
-    if where is not None:
-        result = jnp.where(where, result, 0)
-    return result.astype(x.dtype)
+
+    def result(*arguments):
+        if where is not None:
+            arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
+        result = core(*map(Argument.in_range, rules, arguments))
+        return result if where is None else jnp.where(where, result, 0)
+
+    arguments = x, *map(fitted, rules[1:], values[1:])
+    if x.dtype == jnp.bfloat16:
+        return converting_apart(result, *arguments).astype(x.dtype)
+    arguments = jax.tree.map(lambda a: a.astype(dtype), arguments)
+    return result(*arguments).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import speed
 
+import bcejax
 from bcejax._bce import bce_dx
 from bcejax._numerics.limits import times_abs
 from bcejax._numerics.log1p import atanh_coefficients, log1p_exp_neg_abs
@@ -143,6 +144,17 @@ LOSSES = {
 }
 
 
+def shared(x, y):
+    wide = bcejax.bce_with_logits(x.astype(jnp.float32), y)
+    return wide.astype(x.dtype)
+
+
+IN_BFLOAT16 = {
+    "one conversion for loss and gradient": shared,
+    "**one conversion each**": bcejax.bce_with_logits,
+}
+
+
 def with_our_gradient(loss):
     @jax.custom_jvp
     def function(x, y):
@@ -197,8 +209,15 @@ def main() -> None:
         milliseconds_of(losses, measured, x, y) for measured in list(speed.MEASURED)[:4]
     ]
     rows = [[n, *(f"{times[n]:.1f}" for times in columns)] for n in losses]
-    header = ["ℓ(x, y)", "array", "mean", "value_and_grad", "consumed"]
-    text += _results.table(header, rows)
+    measured = ["array", "mean", "value_and_grad", "consumed"]
+    text += _results.table(["ℓ(x, y)", *measured], rows)
+
+    x, y = speed.data(10**7, jnp.bfloat16)
+    columns = [
+        milliseconds_of(IN_BFLOAT16, what, x, y) for what in list(speed.MEASURED)[:4]
+    ]
+    rows = [[n, *(f"{times[n]:.1f}" for times in columns)] for n in IN_BFLOAT16]
+    text += _results.table(["ℓ(x, y), bfloat16", *measured], rows)
     print(text)
     _results.write("Formulations", text)
 
