@@ -16,6 +16,9 @@ Inference
   Summary         what `summary` returns: print it
   Coefficient     one line of it
 
+Separation, where there is no optimum
+  separation      which coefficients run away, and where to, by a linear program
+
 Evaluation, of any logits
   log_loss        mean loss
   brier_score     mean squared error of the probabilities
@@ -23,8 +26,8 @@ Evaluation, of any logits
   calibration     predicted and observed frequencies, as a `Calibration`
   Calibration     what `calibration` returns, bin by bin
 
-All but `summary` are pure functions: jit them, vmap them over penalties, weights or
-starts, and give them sharded arrays.
+All but `summary` and `separation` are pure functions: jit them, vmap them over
+penalties, weights or starts, and give them sharded arrays.
 """
 
 from bcejax.logistic_regression._evaluate import (
@@ -36,6 +39,7 @@ from bcejax.logistic_regression._evaluate import (
 )
 from bcejax.logistic_regression._fit import Fit, fit, predict_logits, predict_probs
 from bcejax.logistic_regression._inference import covariance
+from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._summary import summary
 from bcejax.logistic_regression._table import Coefficient, Summary
 
@@ -52,5 +56,6 @@ __all__ = [
     "predict_logits",
     "predict_probs",
     "roc_auc",
+    "separation",
     "summary",
 ]
