@@ -229,6 +229,14 @@ def fit_in_64(x, y, l2):
         return float(model.loss)
 
 
+@pytest.mark.parametrize(("l2", "apart"), [([1, 0], True), ([0, 1], False)])
+def test_data_are_separated_by_the_columns_without_penalty_alone(l2, apart):
+    x, y = made(300, 2)
+    x[:, 1] = np.where(y, 1, -1) * (0.1 + np.abs(x[:, 1]))
+    model = fit(np.float32(x), y, l2=np.float32(l2), max_steps=200)
+    assert model.separated == apart and model.converged == (not apart)
+
+
 def test_an_outlier_separates_nothing(x64):
     x, y = made(400, 1)
     model = fit(np.append(x, [[1e5]], 0), np.append(y, 1), max_steps=3000)
@@ -270,9 +278,10 @@ def test_a_sample_and_lbfgs_find_the_same_optimum(
     if wide:
         monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
     x, y = made(4001, 7, correlated=correlated)
-    model = fit(x, y, l2=0.01, tol=1e-10)
-    assert model.converged and 0 < model.steps < (50 if wide else 20)
-    assert_optimal(model, x, y)
+    for l2 in (0.01, 0.01 * np.arange(7)):
+        model = fit(x, y, l2=l2, tol=1e-10)
+        assert model.converged and 0 < model.steps < (50 if wide else 20)
+        assert_optimal(model, x, y, l2=l2)
 
 
 def test_a_sample_knows_correlated_columns(sampled):
@@ -317,23 +326,25 @@ def test_a_sample_of_sharded_rows(x64, sampled):
     assert_optimal(model, x, y)
 
 
-def assert_optimal(model, x, y, weight=None):
-    """The gradient by the textbook is 0, at l2 = 0.01."""
+def assert_optimal(model, x, y, weight=None, l2=0.01):
+    """The gradient by the textbook is 0."""
     logits = x @ np.asarray(model.weights) + float(model.bias)
     residuals = 1 / (1 + np.exp(-logits)) - y
     slope = np.average(residuals[:, None] * x, axis=0, weights=weight)
-    np.testing.assert_allclose(slope + 0.01 * model.weights, 0, atol=2e-10)
+    np.testing.assert_allclose(slope + l2 * model.weights, 0, atol=2e-10)
     np.testing.assert_allclose(np.average(residuals, weights=weight), 0, atol=2e-10)
 
 
 def test_conjugate_gradients_find_the_same_optimum(x64, in_blocks, monkeypatch):
     x, y = made(500, 12, correlated=True)
-    direct = fit(x, y, l2=0.01, tol=1e-10)
+    penalties = 0.01, 0.01 * np.arange(12)
+    direct = [fit(x, y, l2=l2, tol=1e-10) for l2 in penalties]
     monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
     jax.clear_caches()
-    coordinates = fit(x, y, l2=0.01, tol=1e-10)
-    assert coordinates.converged
-    np.testing.assert_allclose(coordinates.weights, direct.weights, rtol=1e-6)
+    for l2, expected in zip(penalties, direct, strict=True):
+        model = fit(x, y, l2=l2, tol=1e-10)
+        assert model.converged
+        np.testing.assert_allclose(model.weights, expected.weights, rtol=1e-6)
 
 
 def test_blocks_change_the_objective_by_its_rounding(x64, in_blocks):

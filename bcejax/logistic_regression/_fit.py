@@ -69,7 +69,7 @@ def fit(
     batch_size: int | None = None,
     key: jax.Array | None = None,
 ) -> Fit:
-    """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + (l2/2) ‖β‖².
+    """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
     Columns on one scale make every first-order solver faster: standardise first. Newton
     does not mind. Where columns are collinear, constant, or more than the rows, and
@@ -78,7 +78,9 @@ def fit(
     Args:
       features: `(n, d)`, real. 16-bit and integers are computed in float32.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
-      l2: scalar, not negative. Penalty of the weights, not of the bias.
+      l2: scalar or `(d,)`, not negative. Penalty of the weights, not of the bias; one
+        for each column, or the same for all. `l2 * features.var(0)` penalises them as
+        if the columns were standardised.
       sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
@@ -177,7 +179,7 @@ def _loss_of_rows(data, fit_intercept, params, chosen):
     """The objective, estimated from the chosen rows."""
     if chosen is not None:
         every = len(data.features) / len(chosen)
-        data = jax.tree.map(lambda a: a[chosen] if a.ndim else a, data)
+        data = data.rows(lambda a: a[chosen])
         data = data._replace(share=data.share * every)
     return _free(data, fit_intercept)(params)
 

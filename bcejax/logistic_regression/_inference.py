@@ -2,7 +2,7 @@
 
 With wᵢ the weight of a row, xᵢ its logit, W = Σ wᵢ, and H the Hessian of the objective
 
-    W H = Σ wᵢ σ(xᵢ) σ(−xᵢ) zᵢ zᵢᵀ + W l2 I,    zᵢ = (features, 1),
+    W H = Σ wᵢ σ(xᵢ) σ(−xᵢ) zᵢ zᵢᵀ + W diag(l2),    zᵢ = (features, 1),
 
 the penalty without its share in the bias, the covariance is
 
@@ -60,7 +60,7 @@ def covariance(
       fit: the minimiser, of d features.
       features: `(n, d)`, real.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
-      l2: scalar, not negative.
+      l2: scalar or `(d,)`, not negative.
       sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
       offset: `(n,)` or a scalar.
       fit_intercept: whether there was a bias.
@@ -96,7 +96,7 @@ def _covariance(
     logits = fitted_logits(fit, data)
     curvature = data.share * _sigmoid_slope(logits)
     # Curvatures of e⁻⁸⁰, of a fit that is all but certain, would overflow on the way.
-    top = _constant(_positive(jnp.maximum(curvature.max(), data.l2)))
+    top = _constant(_positive(jnp.maximum(curvature.max(), data.l2.max())))
     curvature = curvature / top
     features = jnp.where(data.share[:, None] == 0, 0, data.features)
     design = _design(features, curvature, data.l2 / top, fit_intercept)

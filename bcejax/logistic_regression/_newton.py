@@ -163,7 +163,7 @@ def _sample(data: Problem, rows: int, seed: int = 0) -> Problem:
     places = jnp.asarray(places / rows, upto.dtype) * upto[-1]
     last = jnp.searchsorted(upto, upto[-1])  # row that counts
     chosen = jnp.minimum(jnp.searchsorted(upto, places, side="right"), last)
-    part = jax.tree.map(lambda a: pick(a, chosen) if a.ndim else a, data)
+    part = data.rows(lambda a: pick(a, chosen))
     return part._replace(share=jnp.full_like(part.share, 1 / rows))
 
 

@@ -23,7 +23,12 @@ class Problem(NamedTuple):
     labels: jax.Array  # (n,)
     share: jax.Array  # (n,), of each row in the mean: sums to 1
     offset: jax.Array  # (n,)
-    l2: jax.Array  # ()
+    l2: jax.Array  # (), or (d,)
+
+    def rows(self, take) -> "Problem":
+        """`take` of everything that has one element for each row."""
+        *of_rows, l2 = self
+        return Problem(*map(take, of_rows), l2)
 
 
 def problem(features, labels, l2, sample_weight, offset) -> Problem:
@@ -45,8 +50,11 @@ def problem(features, labels, l2, sample_weight, offset) -> Problem:
     weight = column(1 if sample_weight is None else sample_weight, "sample_weight")
     offset = column(0 if offset is None else offset, "offset")
     l2 = _checks.real(l2, "l2")
-    if l2.ndim:
-        raise ValueError(f"l2 must be a scalar, got shape {l2.shape}: vmap over it.")
+    if l2.shape not in ((), features.shape[1:]):
+        raise ValueError(
+            "l2 must be a scalar or hold one value per column of features, "
+            f"got l2 {l2.shape} and features {features.shape}: vmap over several fits."
+        )
 
     labels, weight, offset, l2 = (
         a.astype(features.dtype) for a in (labels, weight, offset, l2)
@@ -108,7 +116,7 @@ def objective(params: Params, problem: Problem) -> jax.Array:
 def _objective(params: Params, problem: Problem) -> jax.Array:
     weights, _ = params
     loss = over_blocks(lambda block: _row_losses(params, block), problem)
-    return loss + problem.l2 / 2 * jnp.sum(jnp.square(weights))
+    return loss + jnp.sum(problem.l2 / 2 * jnp.square(weights))
 
 
 def _forward(params: Params, problem: Problem):
@@ -117,7 +125,7 @@ def _forward(params: Params, problem: Problem):
         lambda block: jax.value_and_grad(_row_losses)(params, block), problem
     )
     weights, _ = params
-    loss += problem.l2 / 2 * jnp.sum(jnp.square(weights))
+    loss += jnp.sum(problem.l2 / 2 * jnp.square(weights))
     return loss, (slope + problem.l2 * weights, bias_slope)
 
 
@@ -144,10 +152,7 @@ def over_blocks(function, problem: Problem):
         return function(problem)
 
     def block(start, size):
-        def part(a):
-            return jax.lax.dynamic_slice_in_dim(a, start, size) if a.ndim else a
-
-        return jax.tree.map(part, problem)
+        return problem.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
 
     blocks, rest = divmod(len(features), rows)
     first = function(block(0, rest or rows))
@@ -163,21 +168,24 @@ def over_blocks(function, problem: Problem):
 def separated(params: Params, step: Params, problem: Problem) -> jax.Array:
     """Whether the loss has a limit at infinity in place of an optimum.
 
-    What is not penalised, all of the model or with l2 > 0 its bias alone, can then put
-    every row on its own side of 0, or leave it on the border: scaling it up for ever
+    What is not penalised, the bias and the weights whose l2 is 0, can then put every
+    row on its own side of 0, or leave it on the border: scaling it up for ever
     lowers the loss. `params` do so themselves, or do not for the rows on the border;
     the next `step` of Newton's method then moves none to the wrong side, and some far.
     """
-    weights, bias = jax.tree.map(lambda *both: jnp.stack(both, -1), params, step)
-    weights = jnp.where(problem.l2 > 0, 0, weights)
-    logits, moved = linear((weights, bias), problem.features).T
+    free = tuple(
+        (jnp.where(problem.l2 > 0, 0, weights), bias)
+        for weights, bias in (params, step)
+    )
+    stacked = jax.tree.map(lambda *three: jnp.stack(three, -1), *free, params)
+    logits, moved, whole = linear(stacked, problem.features).T
     positive, negative = problem.labels == 1, problem.labels == 0
     right = (positive & (logits > 0)) | (negative & (logits < 0))
     ahead = jnp.where(positive, moved, jnp.where(negative, -moved, -jnp.abs(moved)))
     ahead = jnp.where(problem.share == 0, 0, ahead)
     # Far by the rows that still pull: others move for nothing.
-    pull = jnp.abs(_bce_dx(logits + problem.offset, problem.labels, None))
-    pulls = (pull > jnp.finfo(pull.dtype).tiny) | (problem.l2 > 0)
+    pull = jnp.abs(_bce_dx(whole + problem.offset, problem.labels, None))
+    pulls = pull > jnp.finfo(pull.dtype).tiny
     far = jnp.max(jnp.where(pulls, ahead, 0))
     along = (far > 0.05) & (jnp.min(ahead) >= -1e-3 * far)
     return along | jnp.all(right | (problem.share == 0))
