@@ -418,12 +418,12 @@ def test_in_a_notebook_names_are_text_not_markup():
         ({"sample_weight": np.ones(3)}, ValueError, "sample_weight must have the"),
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
         ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar or hold one value"),
-        ({"fit": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
+        ({"model": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
         ({"kind": "HC0"}, ValueError, '"fisher" or "sandwich", got \'HC0\''),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change, error, message):
-    arguments = {"fit": somewhere([1, 2]), "features": np.ones((4, 2))}
+    arguments = {"model": somewhere([1, 2]), "features": np.ones((4, 2))}
     arguments |= {"labels": np.array([0, 1, 0, 1])}
     for function in (covariance, summary):
         with pytest.raises(error, match=message):

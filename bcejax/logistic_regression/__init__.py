@@ -23,10 +23,10 @@ All but `summary` are pure functions: jit them, vmap them over penalties, weight
 starts, and give them sharded arrays.
 """
 
-from bcejax.logistic_regression._fit import Fit, fit, predict_logits, predict_probs
-from bcejax.logistic_regression._inference import covariance
-from bcejax.logistic_regression._summary import summary
-from bcejax.logistic_regression._table import Coefficient, Summary
+from bcejax.logistic_regression._covariance import covariance
+from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
+from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._summary import Coefficient, Summary, summary
 
 __all__ = [
     "Coefficient",
