@@ -106,8 +106,8 @@ def compiled_covariance(
     data = checked_problem(features, labels, l2, sample_weight, offset)
     logits = fitted_logits(model, data)
     curvature = data.share * _sigmoid_slope(logits)
-    # Divided by the largest: the curvatures of a fit that is all but certain, e⁻⁸⁰, would
-    # overflow on the way.
+    # Divided by the largest: the inverse of curvatures of e⁻⁸⁰, which a fit has that is
+    # all but certain, would overflow on the way.
     largest = jnp.maximum(curvature.max(), data.l2.max())
     top = stop_gradient(positive_or_one(largest))
     curvature, l2 = curvature / top, data.l2 / top
@@ -157,18 +157,17 @@ def centred_design(data: Problem, curvature, l2, fit_intercept: bool) -> Design:
     total = positive_or_one(weight.sum())
     weighted = stop_gradient(data._replace(share=weight / total))
     mean, deviation = moments(weighted, fit_intercept)
-    plain = jnp.sqrt(total) * jnp.hypot(mean, deviation)  # length, not centred
-    flat = ~varies(mean, deviation)
-    length = jnp.hypot(jnp.where(flat, 0, jnp.sqrt(total) * deviation), jnp.sqrt(ridge))
+    varying = varies(mean, deviation)
+    centred = jnp.sqrt(total) * jnp.where(varying, deviation, 0)
+    plain = jnp.sqrt(total) * jnp.hypot(mean, deviation)
+    length = jnp.hypot(centred, jnp.sqrt(ridge))
     unit = 1 / jnp.where(length > 0, length, positive_or_one(plain))
-    at = Scaling(mean, unit, fit_intercept * jax.lax.rsqrt(total))
+    at = Scaling(mean, unit, jax.lax.rsqrt(total))
 
-    k = unit.size + fit_intercept  # without a bias the last column is left out
-    of_bias = jnp.zeros(1, unit.dtype)
-    constant = jnp.append(flat, False)
-    columns = jnp.where(constant, 0, at.rows(data))
-    rounding = jnp.append(jnp.where(flat, 1, plain * unit), of_bias + 1)
-    penalty = jnp.append(l2 * jnp.square(unit), of_bias)
+    columns = jnp.where(jnp.append(varying, True), at.rows(data), 0)
+    penalty = jnp.append(l2 * jnp.square(unit), 0)
+    rounding = jnp.append(jnp.where(varying, plain * unit, 1), 1)
+    k = unit.size + fit_intercept  # without a bias all but the last
     return Design(columns[:, :k], penalty[:k], at.matrix()[:k, :k], rounding[:k])
 
 
