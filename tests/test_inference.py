@@ -47,7 +47,7 @@ def small(dtype=np.float64, d=3):
 def at(model, x, y, weights=None, l2=0.0, kind="fisher", **options):
     """`covariance` with arguments of one type, so that JAX compiles it once a shape."""
     weights = np.ones_like(y) if weights is None else weights.astype(y.dtype)
-    l2 = y.dtype.type(l2)
+    l2 = np.asarray(l2, y.dtype)
     return covariance(model, x, y, sample_weight=weights, l2=l2, kind=kind, **options)
 
 
@@ -57,7 +57,7 @@ def columns(table, *names):
 
 def newton(x, y, w, l2):
     """The minimiser in float64, written out: an independent `fit`."""
-    z, penalty = with_ones(x), l2 * np.append(np.ones(x.shape[1]), 0)
+    z, penalty = with_ones(x), np.append(l2 * np.ones(x.shape[1]), 0)
     beta = np.zeros(len(penalty))
     for _ in range(30):
         p = expit(z @ beta)
@@ -163,7 +163,7 @@ def test_summary_is_that_of_statsmodels_logit_on_spector(x64, kind):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("l2", [0.0, 0.3, np.array([0.3, 0.0, 0.1])])
 def test_sandwich_is_the_sum_of_what_each_row_does_to_the_fit(x64, l2):
     # The infinitesimal jackknife: Σ wᵢ (∂β/∂wᵢ) (∂β/∂wᵢ)ᵀ, by refits.
     x, y = small()
@@ -178,11 +178,12 @@ def test_sandwich_is_the_sum_of_what_each_row_does_to_the_fit(x64, l2):
     assert errors(got, (pulls.T * w) @ pulls).max() < 1e-6
 
 
-def test_fisher_is_the_inverse_hessian_of_the_penalised_objective(x64):
+@pytest.mark.parametrize("l2", [0.3, np.array([0.3, 0.0, 10.0])])
+def test_fisher_is_the_inverse_hessian_of_the_penalised_objective(x64, l2):
     x, y = small()
     w = 1 + np.arange(60) % 3 / 2
-    beta, hessian = newton(x, y, w, 0.3)
-    got = at(somewhere(beta[:3], beta[3]), x, y, w, 0.3)
+    beta, hessian = newton(x, y, w, l2)
+    got = at(somewhere(beta[:3], beta[3]), x, y, w, l2)
     np.testing.assert_allclose(got, np.linalg.inv(hessian), rtol=1e-10)
 
 
@@ -416,13 +417,13 @@ def test_in_a_notebook_names_are_text_not_markup():
         ({"labels": np.ones((4, 1))}, ValueError, r"labels \(4, 1\)"),
         ({"sample_weight": np.ones(3)}, ValueError, "sample_weight must have the"),
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
-        ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar"),
-        ({"fit": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
+        ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar or hold one value"),
+        ({"model": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
         ({"kind": "HC0"}, ValueError, '"fisher" or "sandwich", got \'HC0\''),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change, error, message):
-    arguments = {"fit": somewhere([1, 2]), "features": np.ones((4, 2))}
+    arguments = {"model": somewhere([1, 2]), "features": np.ones((4, 2))}
     arguments |= {"labels": np.array([0, 1, 0, 1])}
     for function in (covariance, summary):
         with pytest.raises(error, match=message):

@@ -1,6 +1,9 @@
-"""What to say of a fit: tests of its coefficients, and how well the model fits."""
+"""A fit told as a table: tests of its coefficients, and how well the model fits."""
 
+import html
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +16,131 @@ from bcejax._bce import _bce_unweighted
 from bcejax._bernoulli import _bernoulli_divergence
 from bcejax._constant import _optimal_logit
 from bcejax._sigmoid import _logit
-from bcejax.logistic_regression._fit import Fit
-from bcejax.logistic_regression._inference import (
-    covariance,
-    fitted_logits,
-    total_weight,
-)
-from bcejax.logistic_regression._objective import problem
-from bcejax.logistic_regression._table import Coefficient, Summary
+from bcejax.logistic_regression._covariance import covariance, fitted_logits
+from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._problem import checked_problem, total_weight
+
+TESTS = "coefficient", "std. error", "z", "p-value"
+WIDTH = 80  # characters of a printed table
+
+
+class Coefficient(NamedTuple):
+    """One line of a `Summary`: what the logit gains per unit of a feature.
+
+    Attributes:
+      name: of the feature, or "bias".
+      value: β, in nats.
+      standard_error: root of its variance; ∞ if the data leave it undetermined.
+      z: value / standard_error.
+      p_value: how often chance alone would take a true 0 that far from 0.
+      low, high: ends of the confidence interval of β.
+      odds_ratio: exp β, by which a unit of the feature multiplies the odds.
+      odds_low, odds_high: ends of its confidence interval.
+    """
+
+    name: str
+    value: float
+    standard_error: float
+    z: float
+    p_value: float
+    low: float
+    high: float
+    odds_ratio: float
+    odds_low: float
+    odds_high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Coefficients and figures of merit of a fit; print it, or see it in a notebook.
+
+    Attributes:
+      coefficients: a `Coefficient` per feature, and the bias last.
+      kind: of the covariance, "fisher" or "sandwich".
+      level: of the confidence intervals, such as 0.95.
+      converged: whether the fit has converged; if not, the figures mean nothing.
+      n: Σ w, the number of rows if they are not weighted.
+      log_likelihood: −Σ w ℓ, in nats.
+      deviance: 2 Σ w KL(y ‖ σ(x)), which is −2 log_likelihood for labels 0 and 1.
+      null_deviance: that of the best constant (plus the offset).
+      mcfadden_r2: 1 − log_likelihood / that of the best constant.
+      aic, bic: −2 log_likelihood + k · 2 or k · log n, for k coefficients. The penalty
+        of the fit is not in them.
+    """
+
+    coefficients: tuple[Coefficient, ...]
+    kind: str
+    level: float
+    converged: bool
+    n: float
+    log_likelihood: float
+    deviance: float
+    null_deviance: float
+    mcfadden_r2: float
+    aic: float
+    bic: float
+
+    def to_dict(self) -> dict:
+        """Plain dicts, lists, strings, floats and bools; ∞ and NaN stay floats."""
+        return asdict(self) | {"coefficients": [c._asdict() for c in self.coefficients]}
+
+    def __str__(self) -> str:
+        ends = self._ends()
+        first = [[c.name, *map(number, c[1:7])] for c in self.coefficients]
+        second = [[c.name, *map(number, c[7:])] for c in self.coefficients]
+        tests = aligned([["", *TESTS, *ends], *first])
+        odds = aligned([["", "odds ratio", *ends], *second])
+        return "\n\n".join([self._title(), tests, odds, "\n".join(self._merits())])
+
+    def _repr_html_(self) -> str:
+        ends = self._ends()
+        head = ["", *TESTS, *ends, "odds ratio", *ends]
+        lines = [[c.name, *map(number, c[1:])] for c in self.coefficients]
+        table = html_row("th", head) + "".join(html_row("td", line) for line in lines)
+        notes = "<br>".join(map(html.escape, self._merits()))
+        return f"<p>{self._title()}</p><table>{table}</table><p>{notes}</p>"
+
+    def _title(self) -> str:
+        end = "converged" if self.converged else "NOT CONVERGED: trust no figure"
+        return f"Logistic regression, n = {self.n:,.10g}, {end}"
+
+    def _ends(self) -> list[str]:
+        return [f"{50 * (1 + side * self.level):.4g}%" for side in (-1, 1)]
+
+    def _merits(self) -> list[str]:
+        return [
+            f"deviance {self.deviance:,.2f}, null deviance {self.null_deviance:,.2f}",
+            f"McFadden R² {self.mcfadden_r2:.4f}, AIC {self.aic:,.2f}, "
+            f"BIC {self.bic:,.2f}",
+            f"standard errors: {self.kind}",
+        ]
+
+
+def html_row(tag: str, cells: list[str]) -> str:
+    inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inner}</tr>"
+
+
+def number(x: float) -> str:
+    return f"{x:.4g}"
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Columns two spaces apart within WIDTH, for which long names are cut."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    room = min(widths[0], WIDTH - sum(2 + width for width in widths[1:]))
+
+    def line(name, *cells):
+        name = " ".join(name.split())
+        name = name if len(name) <= room else name[: room - 1] + "…"
+        rest = zip(cells, widths[1:], strict=True)
+        return name.ljust(room) + "".join(f"  {c:>{width}}" for c, width in rest)
+
+    return "\n".join(line(*cells).rstrip() for cells in lines)
 
 
 def summary(
-    fit: Fit,
+    model: Fit,
     features: ArrayLike,
     labels: ArrayLike,
     *,
@@ -80,19 +196,19 @@ def summary(
     options = {"l2": l2, "sample_weight": sample_weight, "offset": offset}
     variance = jnp.diag(
         covariance(
-            fit, features, labels, **options, fit_intercept=fit_intercept, kind=kind
+            model, features, labels, **options, fit_intercept=fit_intercept, kind=kind
         )
     )
     data = map(_checks.array, (features, labels, *options.values()))
-    n, *totals = np.asarray(_totals(fit, *data), np.float64).tolist()
-    value = np.append(fit.weights, fit.bias)[: variance.size]
-    names = _names(names, fit, fit_intercept)
+    n, *totals = np.asarray(totals_of(model, *data), np.float64).tolist()
+    value = np.append(model.weights, model.bias)[: variance.size]
+    names = checked_names(names, model, fit_intercept)
     loss, null_loss, half_deviance, half_null_deviance = totals
     return Summary(
-        coefficients=_coefficients(names, value, variance, level),
+        coefficients=coefficient_lines(names, value, variance, level),
         kind=kind,
         level=float(level),
-        converged=bool(fit.converged),
+        converged=bool(model.converged),
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -103,8 +219,8 @@ def summary(
     )
 
 
-def _names(names, fit: Fit, fit_intercept: bool) -> list[str]:
-    count = fit.weights.size
+def checked_names(names, model: Fit, fit_intercept: bool) -> list[str]:
+    count = model.weights.size
     names = [f"x{i}" for i in range(count)] if names is None else list(map(str, names))
     if len(names) != count:
         raise ValueError(
@@ -114,7 +230,7 @@ def _names(names, fit: Fit, fit_intercept: bool) -> list[str]:
     return names + ["bias"] * fit_intercept
 
 
-def _coefficients(names, value, variance, level: float) -> tuple[Coefficient, ...]:
+def coefficient_lines(names, value, variance, level: float) -> tuple[Coefficient, ...]:
     value, error = np.float64(value), np.sqrt(np.float64(variance))
     with np.errstate(all="ignore"):  # ∞ and NaN are answers here
         z = value / error
@@ -127,13 +243,13 @@ def _coefficients(names, value, variance, level: float) -> tuple[Coefficient, ..
 
 
 @jax.jit
-def _totals(fit, features, labels, l2, sample_weight, offset) -> jax.Array:
+def totals_of(model, features, labels, l2, sample_weight, offset) -> jax.Array:
     """Σ w, and Σ w times the losses and the divergences, of the fit and of the null."""
-    data = problem(features, labels, l2, sample_weight, offset)
+    data = checked_problem(features, labels, l2, sample_weight, offset)
     best = _optimal_logit(
         data.labels, data.share, None if offset is None else data.offset, None
     )
-    fitted = fitted_logits(fit, data)
+    fitted = fitted_logits(model, data)
     # Zeros that are sharded as the labels are: jax 0.12 does not shard `zeros_like`.
     logits = fitted, 0 * data.labels + data.offset + best
     losses = [_bce_unweighted(x, data.labels) for x in logits]
