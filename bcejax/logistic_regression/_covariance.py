@@ -95,15 +95,13 @@ def covariance(
     """
     if kind not in ("fisher", "sandwich"):
         raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
-    data = map(_checks.array, (features, labels, l2, sample_weight, offset))
-    return compiled_covariance(model, *data, fit_intercept, kind)
+    given = tuple(map(_checks.array, (features, labels, l2, sample_weight, offset)))
+    return compiled_covariance(model, given, fit_intercept, kind)
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
-def compiled_covariance(
-    model, features, labels, l2, sample_weight, offset, fit_intercept, kind
-) -> jax.Array:
-    data = checked_problem(features, labels, l2, sample_weight, offset)
+def compiled_covariance(model: Fit, given, fit_intercept, kind) -> jax.Array:
+    data, sample_weight = checked_problem(*given), given[3]
     logits = fitted_logits(model, data)
     curvature = data.share * _sigmoid_slope(logits)
     # Divided by the largest: the inverse of curvatures of e⁻⁸⁰, which a fit has that is

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 from bcejax import _checks
 from bcejax._sharding import replicated
 from bcejax._sigmoid import sigmoid
-from bcejax.logistic_regression import _large, _newton
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._large import sample_for_hessian, warm_start
+from bcejax.logistic_regression._newton import State, minimise, next_step
 from bcejax.logistic_regression._objective import objective
 from bcejax.logistic_regression._outcome import Fit, Found, outcome
 from bcejax.logistic_regression._problem import (
@@ -80,35 +81,24 @@ def fit(
       J. Nocedal and S. J. Wright, Numerical optimization, 2nd edition, Springer 2006:
       chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
-    data = map(_checks.array, (features, labels, l2, sample_weight, offset))
+    given = tuple(map(_checks.array, (features, labels, l2, sample_weight, offset)))
     return compiled_fit(
-        *data, init, tol, max_steps, fit_intercept, solver, batch_size, key
+        given, init, tol, max_steps, key, fit_intercept, solver, batch_size
     )
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
 def compiled_fit(
-    features,
-    labels,
-    l2,
-    sample_weight,
-    offset,
-    init,
-    tol,
-    max_steps,
-    fit_intercept,
-    solver,
-    batch_size=None,
-    key=None,
+    given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None
 ) -> Fit:
-    data = checked_problem(features, labels, l2, sample_weight, offset)
+    data = checked_problem(*given)
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
         check_batches(solver, batch_size, len(data.features), key)
     if solver == "newton":
         found = by_newton(data, start, fit_intercept, tol, max_steps)
     else:
-        loss_of = partial(loss_of_rows, data, fit_intercept)
+        loss_of = partial(free_objective, data, fit_intercept)
         if batch_size is None:
             state = descend(solver, start, loss_of, tol, max_steps)
         else:
@@ -119,28 +109,28 @@ def compiled_fit(
 
 
 def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
-    view = _large.view(data, fit_intercept)
-    at, first = view.at, _large.start(data, view, start, tol, max_steps)
-    state = _newton.minimise(data, at, first, tol, max_steps)
+    sample = rows, at = sample_for_hessian(data, fit_intercept)
+    state = warm_start(data, sample, start, tol, max_steps)
+    state = minimise(data, at, state, tol, max_steps)
     return Found(
         at.params(state.point),
         state.loss,
         at.slope(state.gradient),
         state.steps,
-        *_newton.next_step(view.rows, at, state),
+        *next_step(rows, at, state),
     )
 
 
 def seen_by_newton(data: Problem, found, fit_intercept) -> Found:
     """Where a first-order search ended, and the step Newton would take from there."""
-    rows, at = _large.view(data, fit_intercept)
+    rows, at = sample_for_hessian(data, fit_intercept)
     params, loss, gradient, steps, _ = found
-    state = _newton.State(at.point(params), loss, at.gradient(gradient), steps)
-    return Found(params, loss, gradient, steps, *_newton.next_step(rows, at, state))
+    state = State(at.point(params), loss, at.gradient(gradient), steps)
+    return Found(params, loss, gradient, steps, *next_step(rows, at, state))
 
 
-def loss_of_rows(data: Problem, fit_intercept, params: Params, chosen=None):
-    """The objective, of all rows or estimated from the chosen ones."""
+def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):
+    """The objective of the parameters that may move, of all rows or of chosen ones."""
     if chosen is not None:
         every = len(data.features) / len(chosen)
         data = data.rows(lambda a: a[chosen])

@@ -49,65 +49,65 @@ CHANCE = 2  # times the squared correlation that so few rows show by chance
 FLOOR = 0.01  # of the largest diagonal element of H
 
 
-class View(NamedTuple):
-    """The rows that H is taken from, all or a sample, and the coordinates."""
+class Sample(NamedTuple):
+    """The rows that H is taken from, all or some, and the coordinates by them."""
 
     rows: Problem
     at: Scaling
 
 
-def view(data: Problem, fit_intercept: bool) -> View:
-    rows = rows_for_hessian(*data.features.shape)
-    if rows is None:
-        return View(data, scaling(data, fit_intercept))
-    sample = sampled(data, rows)
-    at = scaling(sample, fit_intercept)
+def sample_for_hessian(data: Problem, fit_intercept: bool) -> Sample:
+    size = sample_size(*data.features.shape)
+    if size is None:
+        return Sample(data, scaling(data, fit_intercept))
+    rows = drawn(data, size)
+    at = scaling(rows, fit_intercept)
     # A column that is constant in the sample alone has a coefficient all the same.
     at = jax.lax.cond(
         jnp.all(at.unit > 0), lambda: at, lambda: scaling(data, fit_intercept)
     )
-    return View(sample, at)
+    return Sample(rows, at)
 
 
-def rows_for_hessian(n: int, d: int) -> int | None:
-    """How many rows a sample has, or None if H is taken from all rows."""
+def sample_size(n: int, d: int) -> int | None:
+    """How many of n rows of d columns a sample has, or None if H is of all rows."""
     if n * d**2 <= SMALL:
         return None
-    affordable = GRADIENTS * (n * d) // d**2  # rows · d² ≤ GRADIENTS · n d
-    rows = max(LEAST_ROWS * d, min(MOST_ROWS * d, affordable))
-    rows = rows if is_stored(d) else UNSTORED_ROWS * d
-    return rows if rows < n else None
+    affordable = GRADIENTS * (n * d) // d**2  # size · d² ≤ GRADIENTS · n d
+    size = max(LEAST_ROWS * d, min(MOST_ROWS * d, affordable))
+    size = size if is_stored(d) else UNSTORED_ROWS * d
+    return size if size < n else None
 
 
-def sampled(data: Problem, rows: int, seed: int = 0) -> Problem:
-    """Rows of one share each, one from each of `rows` parts of the sum of shares."""
+def drawn(data: Problem, size: int, seed: int = 0) -> Problem:
+    """Rows of one share each, one from each of `size` parts of the sum of shares."""
     share = replicated(data.share, data.features)
     # The barrier keeps XLA from computing a sum of constants itself, for seconds.
     upto = jnp.cumsum(jax.lax.optimization_barrier(share))
     # At a random place of its part, as rows may repeat themselves in some rhythm.
-    places = np.arange(rows) + np.random.default_rng(seed).uniform(size=rows)
-    places = jnp.asarray(places / rows, upto.dtype) * upto[-1]
+    places = np.arange(size) + np.random.default_rng(seed).uniform(size=size)
+    places = jnp.asarray(places / size, upto.dtype) * upto[-1]
     last = jnp.searchsorted(upto, upto[-1])  # row that has a share
     chosen = jnp.minimum(jnp.searchsorted(upto, places, side="right"), last)
-    part = data.rows(lambda a: chosen_rows(a, chosen))
-    return part._replace(share=jnp.full_like(part.share, 1 / rows))
+    rows = data.rows(lambda a: chosen_rows(a, chosen))
+    return rows._replace(share=jnp.full_like(rows.share, 1 / size))
 
 
-def start(data: Problem, seen: View, params: Params, tol, max_steps) -> State:
-    """Where Newton's steps over all rows begin: for a sample, near their end."""
-    sample, at = seen
-    point = at.point(params)
-    if sample is data:
+def warm_start(data: Problem, sample: Sample, start: Params, tol, max_steps) -> State:
+    """Where Newton's steps over all rows begin: after a sample, near their end."""
+    rows, at = sample
+    point = at.point(start)
+    if rows is data:
         return begin(data, at, point)
-    rows, d = sample.features.shape
-    if rows >= FITTED_ROWS * d:
-        fresh = sampled(data, rows, seed=1)
+    size, d = rows.features.shape
+    if size >= FITTED_ROWS * d:
+        fresh = drawn(data, size, seed=1)
         steps = jnp.minimum(max_steps, SAMPLE_STEPS)
-        point = optimum_of_sample(sample, fresh, at, point, steps)
-    if is_stored(d) and rows * d**2 <= WHITENED * data.features.size:
-        to_gradient, to_point = whitening(hessian(sample, at, point), rows)
+        point = optimum_of_sample(rows, fresh, at, point, steps)
+    if is_stored(d) and size * d**2 <= WHITENED * data.features.size:
+        to_gradient, to_point = whitening(hessian(rows, at, point), size)
     else:
-        root = jnp.sqrt(hessian_diagonal(sample, at, point))
+        root = jnp.sqrt(hessian_diagonal(rows, at, point))
         to_gradient, to_point = (lambda g: root * g), (lambda u: u / root)
 
     found = descend(
@@ -122,22 +122,22 @@ def start(data: Problem, seen: View, params: Params, tol, max_steps) -> State:
     return State(point, found.loss, to_gradient(found.gradient), found.steps)
 
 
-def optimum_of_sample(sample, fresh, at: Scaling, point, max_steps) -> jax.Array:
-    """The optimum of the sample, if it is better than `point` on fresh rows."""
-    first = begin(sample, at, point)
-    found = minimise(sample, at, first, SAMPLE_TOLERANCE, max_steps).point
+def optimum_of_sample(rows, fresh, at: Scaling, point, max_steps) -> jax.Array:
+    """The optimum of the rows, if it is better than `point` on fresh ones."""
+    first = begin(rows, at, point)
+    found = minimise(rows, at, first, SAMPLE_TOLERANCE, max_steps).point
     losses = [objective(at.params(p), fresh) for p in (found, point)]
     return jnp.where(losses[0] < losses[1], found, point)
 
 
-def whitening(h: jax.Array, rows: int):
-    """∂f/∂u ↦ L ∂f/∂u = ∂f/∂point and u ↦ L⁻ᵀ u, of H = L Lᵀ of a sample.
+def whitening(h: jax.Array, size: int):
+    """∂f/∂u ↦ L ∂f/∂u = ∂f/∂point and u ↦ L⁻ᵀ u, of H = L Lᵀ.
 
     L is diagonal if the columns are not more correlated than by chance: the squared
-    correlation of two independent columns is 1/rows on average.
+    correlation of two independent columns is 1/size on average.
     """
     diagonal = jnp.diagonal(h)
-    by_chance = len(h) ** 2 / rows
+    by_chance = len(h) ** 2 / size
     correlated = jnp.sum(correlation(h) ** 2) - len(h)
     h = jnp.where(correlated < CHANCE * by_chance, jnp.diag(diagonal), h)
     # A column that is nearly constant in the sample gets a floor: the rows in which it

@@ -4,9 +4,9 @@ With xᵢ = featuresᵢ·β + b + offsetᵢ the logit of a row and sᵢ its shar
 
     f      =  Σ sᵢ ℓ(xᵢ, yᵢ)  +  Σⱼ (l2ⱼ/2) βⱼ²
     ∂f/∂β  =  Σ sᵢ (σ(xᵢ) − yᵢ) featuresᵢ  +  l2 β,     ∂f/∂b = Σ sᵢ (σ(xᵢ) − yᵢ)
-    H      =  Σ cᵢ zᵢ zᵢᵀ  +  diag(l2 unit², 0),         cᵢ = sᵢ σ(xᵢ) σ(−xᵢ)
+    H      =  Σ cᵢ zᵢ zᵢᵀ  +  diag(l2 unit², 0),        cᵢ = sᵢ σ(xᵢ) σ(−xᵢ)
 
-H is that in the coordinates of `_scaling`, where zᵢ are the features of the row and a 1.
+H is that in the coordinates of `_scaling`, zᵢ the features of a row there and its 1.
 """
 
 import jax

@@ -199,8 +199,8 @@ def summary(
             model, features, labels, **options, fit_intercept=fit_intercept, kind=kind
         )
     )
-    data = map(_checks.array, (features, labels, *options.values()))
-    n, *totals = np.asarray(totals_of(model, *data), np.float64).tolist()
+    given = tuple(map(_checks.array, (features, labels, *options.values())))
+    n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
     value = np.append(model.weights, model.bias)[: variance.size]
     names = checked_names(names, model, fit_intercept)
     loss, null_loss, half_deviance, half_null_deviance = totals
@@ -243,9 +243,9 @@ def coefficient_lines(names, value, variance, level: float) -> tuple[Coefficient
 
 
 @jax.jit
-def totals_of(model, features, labels, l2, sample_weight, offset) -> jax.Array:
+def totals_of(model: Fit, given) -> jax.Array:
     """Σ w, and Σ w times the losses and the divergences, of the fit and of the null."""
-    data = checked_problem(features, labels, l2, sample_weight, offset)
+    data, (*_, sample_weight, offset) = checked_problem(*given), given
     best = _optimal_logit(
         data.labels, data.share, None if offset is None else data.offset, None
     )
