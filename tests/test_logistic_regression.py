@@ -177,7 +177,7 @@ def test_separable_data_have_no_optimum_and_do_not_overflow(solver):
     x = jnp.arange(-5.0, 6)[:, None]
     model = fit(x, x[:, 0] > 0.5, max_steps=5000, solver=solver)
     assert not model.converged
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in model)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(model))
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])

@@ -105,7 +105,7 @@ def test_columns_that_are_constant_collinear_or_more_than_the_rows(x64):
     assert np.sign(model.weights[0]) == np.sign(model.weights[3])
     x, y = made(5, 20)
     model = fit(x, y)
-    assert all(np.isfinite(leaf).all() for leaf in model)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
     assert fit(x, y, l2=0.1, tol=1e-9).converged
 
 
@@ -113,7 +113,7 @@ def test_a_single_row_or_class_is_separated():
     for x, y in (([[1.0, 2.0]], [1]), (made(50, 2)[0], np.ones(50))):
         model = fit(x, y)
         assert model.separated and not model.converged
-        assert all(np.isfinite(leaf).all() for leaf in model)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
     assert fit([[1.0, 2.0]], [0.25]).converged
 
 

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jax.typing import ArrayLike
 
-from bcejax import _checks
 from bcejax._bce import _bce_dx
 from bcejax._sigmoid import _sigmoid_slope
-from bcejax.logistic_regression._fit import predict_logits
+from bcejax.logistic_regression._fit import logits_of_model
+from bcejax.logistic_regression._given import is_sound, read_again, refuse
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._problem import (
     Params,
@@ -50,15 +50,16 @@ def covariance(
     features: ArrayLike,
     labels: ArrayLike,
     *,
-    l2: ArrayLike = 0.0,
+    l2: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     offset: ArrayLike | None = None,
-    fit_intercept: bool = True,
+    fit_intercept: bool | None = None,
     kind: str = "fisher",
 ) -> jax.Array:
     """Covariance of the coefficients (β, b) of a converged fit, the bias last.
 
-    The data and options are those of the fit. "fisher" is right if the model is;
+    The data and options are those of the fit, which remembers all but the data, the
+    weights and the offset. "fisher" is right if the model is;
     "sandwich" (HC0) for the best approximation, too, however the labels come about.
     With a penalty, "fisher" is the posterior covariance of Laplace's approximation, and
     "sandwich" what the estimate varies from sample to sample.
@@ -71,17 +72,19 @@ def covariance(
       model: the minimiser, of d features.
       features: `(n, d)`, real.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
-      l2: scalar or `(d,)`, not negative.
+      l2: scalar or `(d,)`, not negative; that of the fit by default.
       sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
       offset: `(n,)` or a scalar.
-      fit_intercept: whether there was a bias.
+      fit_intercept: whether there was a bias, if that is to be checked.
       kind: "fisher" or "sandwich".
     Returns:
       `(d + 1, d + 1)`, or `(d, d)` without a bias, in the dtype of the fit. Its unit is
       that of coefficient × coefficient.
     Raises:
       TypeError: if an argument is not real.
-      ValueError: if a shape does not fit that of `features`, or for an unknown kind.
+      ValueError: if a shape does not fit that of `features`, for an unknown kind, or
+        for options that are not those of the fit. Outside jit and vmap also for a value
+        that cannot be meant.
     Example:
       >>> from bcejax.logistic_regression import fit
       >>> x, y = jnp.array([[0], [1], [1], [0]]), jnp.array([0.25, 0.75, 0.75, 0.25])
@@ -95,13 +98,17 @@ def covariance(
     """
     if kind not in ("fisher", "sandwich"):
         raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
-    given = tuple(map(_checks.array, (features, labels, l2, sample_weight, offset)))
-    return compiled_covariance(model, given, fit_intercept, kind)
+    given, names, fit_intercept = read_again(
+        model, features, labels, l2, sample_weight, offset, fit_intercept
+    )
+    result, sound = compiled_covariance(model, given, fit_intercept, kind)
+    refuse(sound, given, names)
+    return result
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
-def compiled_covariance(model: Fit, given, fit_intercept, kind) -> jax.Array:
-    data, sample_weight = checked_problem(*given), given[3]
+def compiled_covariance(model: Fit, given, fit_intercept, kind):
+    data, sample_weight = checked_problem(*given).readable(), given.sample_weight
     logits = fitted_logits(model, data)
     curvature = data.share * _sigmoid_slope(logits)
     # Divided by the largest: the inverse of curvatures of e⁻⁸⁰, which a fit has that is
@@ -128,13 +135,15 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind) -> jax.Array:
         middle = sum_over_rows(scores, data.share[:, None] * scores)
         known = dot(dot(spread, middle), spread.T)
     infinite = infinities(dot(design.back, lost), design.back)
-    return known / total_weight(sample_weight, data) + infinite
+    variance = known / total_weight(sample_weight, data) + infinite
+    rows = jnp.where(data.share > 0, logits, 0)
+    return variance, is_sound(given, rows)
 
 
 def fitted_logits(model: Fit, data: Problem) -> jax.Array:
     """Logits of the rows of `data`, in their dtype, offset included."""
     params = (jnp.asarray(a, data.share.dtype) for a in (model.weights, model.bias))
-    return predict_logits(Params(*params), data.features) + data.offset
+    return logits_of_model(Params(*params), data.features) + data.offset
 
 
 class Design(NamedTuple):

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from bcejax import _checks
 from bcejax._sharding import replicated
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
 from bcejax.logistic_regression._large import sample_for_hessian, warm_start
 from bcejax.logistic_regression._newton import State, minimise, next_step
 from bcejax.logistic_regression._objective import objective
-from bcejax.logistic_regression._outcome import Fit, Found, outcome
+from bcejax.logistic_regression._outcome import Fit, Found, Options, outcome
 from bcejax.logistic_regression._problem import (
     Params,
     Problem,
@@ -46,12 +46,14 @@ def fit(
     there is no penalty, it returns one of the many optima, of moderate weights.
 
     Args:
-      features: `(n, d)`, real. 16-bit and integers are computed in float32.
+      features: `(n, d)`, real: an array, or a table of pandas, polars or Arrow, whose
+        names of columns go into the `Fit`. 16-bit and integers are computed in float32.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
       l2: scalar or `(d,)`, not negative. Penalty of the weights, not of the bias; one
         for each column, or the same for all. `l2 * features.var(0)` penalises them as
         if the columns were standardised.
-      sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
+      sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice. A row of
+        weight 0 does not count, whatever it holds.
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
       init: where to start: a `Fit` or (weights, bias). Zeros by default.
@@ -66,11 +68,12 @@ def fit(
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
-      TypeError: if an argument is not real, or `solver` is neither a name nor an optax
-        optimiser.
+      TypeError: if an argument or a column is not real, or `solver` is neither a name
+        nor an optax optimiser.
       ValueError: if a shape does not fit that of `features`, for an unknown solver, or
         for a `batch_size` that is not in [1, n], comes without `key`, or for a solver
-        of all rows.
+        of all rows. Outside jit and vmap also for a value that cannot be meant: a label
+        outside [0, 1], a negative weight or penalty, NaN or ∞ in a row that counts.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
@@ -81,16 +84,19 @@ def fit(
       J. Nocedal and S. J. Wright, Numerical optimization, 2nd edition, Springer 2006:
       chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
-    given = tuple(map(_checks.array, (features, labels, l2, sample_weight, offset)))
-    return compiled_fit(
+    given, names = read(features, labels, l2, sample_weight, offset)
+    model, sound = compiled_fit(
         given, init, tol, max_steps, key, fit_intercept, solver, batch_size
     )
+    refuse(sound, given, names)
+    there = sample_weight is not None, offset is not None
+    return model._replace(options=Options(fit_intercept, *there, names))
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
 def compiled_fit(
     given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None
-) -> Fit:
+) -> tuple[Fit, jax.Array]:
     data = checked_problem(*given)
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
@@ -105,7 +111,8 @@ def compiled_fit(
             batches = len(data.features), batch_size, key
             state = descend_in_batches(solver, start, loss_of, *batches, tol, max_steps)
         found = seen_by_newton(data, state, fit_intercept)
-    return outcome(found, data, tol)
+    model = outcome(found, data, tol)
+    return model, is_sound(given, model.loss + model.gradient_norm)
 
 
 def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
@@ -172,17 +179,24 @@ def predict_logits(model: Fit, features: ArrayLike) -> jax.Array:
 
     Args:
       model: a fitted model of d features.
-      features: `(n, d)`, real.
+      features: `(n, d)`, real: an array, or a table. If the model was fitted on a table
+        its columns are found by name, in any order.
     Returns:
       `(n,)`, float32 or float64.
     Raises:
       TypeError: if `features` is not real.
-      ValueError: if `features` has another number of columns, or `model` holds several.
+      ValueError: if `features` has another number of columns or lacks one by name, or
+        `model` holds several.
     Example:
       >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
       >>> print(predict_logits(model, jnp.array([[1.5], [3.0]])))
       [0. 1.36]
     """
+    features, _ = read_features(features, model.options.columns)
+    return logits_of_model(model, features)
+
+
+def logits_of_model(model: Fit | Params, features) -> jax.Array:
     features = checked_features(features)
     if model.weights.ndim != 1:
         raise ValueError(

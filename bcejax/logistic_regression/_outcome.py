@@ -14,6 +14,7 @@ the least: near the optimum what is left to gain is gᵀH⁻¹g / 2, half the sq
 Newton decrement. And the data must not be separated, in which case there is no optimum.
 """
 
+from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -32,6 +33,24 @@ FAR = 0.05  # how far the step of separated data moves some row, a logit
 BACK = 1e-3  # of that distance, by which rounding may move a row to the wrong side
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Options:
+    """What a fit was made with: a pytree without leaves, the same for all of a vmap.
+
+    Attributes:
+      fit_intercept: whether there is a bias.
+      weighted: whether the rows had weights.
+      shifted: whether there was an offset.
+      columns: names of the features, if they came as a table.
+    """
+
+    fit_intercept: bool = True
+    weighted: bool = False
+    shifted: bool = False
+    columns: tuple[str, ...] | None = None
+
+
 class Fit(NamedTuple):
     """A fitted model and how the search ended; a pytree, so it can be vmapped over.
 
@@ -47,6 +66,8 @@ class Fit(NamedTuple):
         above its least value, near it. H is that of a sample of very many rows.
       separated: `()`, whether there is a direction in which the weights can grow for
         ever, and no row's loss does: then there is no optimum.
+      l2: `()` or `(d,)`, the penalty.
+      options: the other options of the fit, and the names of the columns.
     """
 
     weights: jax.Array
@@ -57,6 +78,8 @@ class Fit(NamedTuple):
     converged: jax.Array
     newton_decrement: jax.Array
     separated: jax.Array
+    l2: jax.Array | float = 0.0
+    options: Options = Options()
 
 
 # When to stop
@@ -122,6 +145,7 @@ def outcome(found: Found, data: Problem, tol) -> Fit:
         converged=((norm <= tol) | least) & ~apart,
         newton_decrement=found.decrement,
         separated=apart,
+        l2=data.l2,
     )
 
 

@@ -23,11 +23,23 @@ class Problem(NamedTuple):
     share: jax.Array  # (n,), of each row in the mean: wᵢ / Σ w, which sums to 1
     offset: jax.Array  # (n,)
     l2: jax.Array  # (), or (d,)
+    finite: jax.Array | None = None  # (n,), whether the features of a row all are
 
     def rows(self, take) -> "Problem":
         """The data with `take` of every array that has one element for each row."""
-        *of_rows, l2 = self
-        return Problem(*map(take, of_rows), l2)
+        of_rows = self._replace(l2=None)
+        return jax.tree.map(take, of_rows)._replace(l2=self.l2)
+
+    def readable(self) -> "Problem":
+        """The data with 0 for the features of rows that are not finite, nor count.
+
+        0 · NaN would be NaN in a sum over rows. All rows are finite where none has a
+        weight, and the features are not copied then.
+        """
+        if self.finite is None:
+            return self
+        features = jnp.where(self.finite[:, None], self.features, 0)
+        return self._replace(features=features, finite=None)
 
 
 def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
@@ -61,10 +73,16 @@ def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
     labels = in_range(labels, "labels", 0, 1)
     weight = in_range(weight, "sample_weight", 0, jnp.inf)
     l2 = in_range(l2, "l2", 0, jnp.inf)
+    finite = None
+    if sample_weight is not None:
+        # Rows of weight 0 do not count, whatever they hold.
+        labels, offset = (jnp.where(weight == 0, 0, a) for a in (labels, offset))
+        finite = jnp.all(jnp.isfinite(features), 1)
+        weight = jnp.where(finite | (weight == 0), weight, jnp.nan)
     # Divided by the largest first, so that the sum does not overflow. Without a barrier
     # XLA of jax 0.10.0 divides by the product of both, which is infinite.
     weight = jax.lax.optimization_barrier(weight / weight.max())
-    return Problem(features, labels, weight / weight.sum(), offset, l2)
+    return Problem(features, labels, weight / weight.sum(), offset, l2, finite)
 
 
 def checked_features(features) -> jax.Array:

@@ -21,10 +21,11 @@ def sum_over_blocks(function, data: Problem):
     features = data.features
     rows = max(BLOCK // features.shape[1], 1)
     if len(features) <= 2 * rows or replication(features):
-        return function(data)
+        return function(data.readable())
 
     def block(start, size):
-        return data.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
+        rows = data.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
+        return rows.readable()
 
     # The first block takes the rows that do not fill one.
     blocks, rest = divmod(len(features), rows)

@@ -144,7 +144,7 @@ def rough_moments(data: Problem, fit_intercept: bool):
     The table is not good where the rows that have a share deviate little from a mean
     that is far from the origin: a sum of squares would then lose their digits.
     """
-    features = data.features
+    features = data.readable().features
     origin = jnp.zeros(features.shape[1], features.dtype)
     if fit_intercept:
         some = np.linspace(0, len(features) - 1, MIDDLE).astype(int)

@@ -11,16 +11,19 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax import _checks
 from bcejax._bce import _bce_unweighted
 from bcejax._bernoulli import _bernoulli_divergence
 from bcejax._constant import _optimal_logit
 from bcejax._sigmoid import _logit
 from bcejax.logistic_regression._covariance import covariance, fitted_logits
+from bcejax.logistic_regression._given import read_again
+from bcejax.logistic_regression._objective import penalty
 from bcejax.logistic_regression._outcome import Fit
-from bcejax.logistic_regression._problem import checked_problem, total_weight
+from bcejax.logistic_regression._problem import Params, checked_problem, total_weight
+from bcejax.logistic_regression._separation import separation
 
 TESTS = "coefficient", "std. error", "z", "p-value"
+SAME_LOSS = 1e-4  # of the loss, or in nats, that rounding may change it by
 WIDTH = 80  # characters of a printed table
 
 
@@ -59,6 +62,8 @@ class Summary:
       kind: of the covariance, "fisher" or "sandwich".
       level: of the confidence intervals, such as 0.95.
       converged: whether the fit has converged; if not, the figures mean nothing.
+      escapes: of each coefficient 1 if it runs to +∞, −1 if to −∞, and 0 if it has an
+        optimum: what `separation` finds of a fit that has not converged.
       n: Σ w, the number of rows if they are not weighted.
       log_likelihood: −Σ w ℓ, in nats.
       deviance: 2 Σ w KL(y ‖ σ(x)), which is −2 log_likelihood for labels 0 and 1.
@@ -72,6 +77,7 @@ class Summary:
     kind: str
     level: float
     converged: bool
+    escapes: dict[str, int]
     n: float
     log_likelihood: float
     deviance: float
@@ -102,6 +108,9 @@ class Summary:
 
     def _title(self) -> str:
         end = "converged" if self.converged else "NOT CONVERGED: trust no figure"
+        runs = [f"{name} to {'−+'[to > 0]}∞" for name, to in self.escapes.items() if to]
+        if runs:
+            end += f", the data are separated ({', '.join(runs)})"
         return f"Logistic regression, n = {self.n:,.10g}, {end}"
 
     def _ends(self) -> list[str]:
@@ -145,10 +154,10 @@ def summary(
     labels: ArrayLike,
     *,
     names: Sequence[str] | None = None,
-    l2: ArrayLike = 0.0,
+    l2: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     offset: ArrayLike | None = None,
-    fit_intercept: bool = True,
+    fit_intercept: bool | None = None,
     level: float = 0.95,
     kind: str = "fisher",
 ) -> Summary:
@@ -159,13 +168,15 @@ def summary(
     of `covariance`. Not for jit: the result holds Python numbers.
 
     Args:
-      names: of the d features; x0, x1, ... by default.
+      names: of the d features; by default those of the table that was fitted, or x0,
+        x1, ...
       level: of the confidence intervals, between 0 and 1.
     Returns:
       A `Summary`.
     Raises:
       TypeError: if an argument is not real.
-      ValueError: if a shape does not fit that of `features`, there are not d names,
+      ValueError: if a shape does not fit that of `features`, the data or options are
+        not those of the fit, a value cannot be meant, there are not d names,
         `level` is not between 0 and 1, or `kind` is unknown.
     Example:
       >>> from bcejax.logistic_regression import fit
@@ -199,16 +210,29 @@ def summary(
             model, features, labels, **options, fit_intercept=fit_intercept, kind=kind
         )
     )
-    given = tuple(map(_checks.array, (features, labels, *options.values())))
+    given, columns, fit_intercept = read_again(
+        model, features, labels, l2, sample_weight, offset, fit_intercept
+    )
     n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
     value = np.append(model.weights, model.bias)[: variance.size]
-    names = checked_names(names, model, fit_intercept)
-    loss, null_loss, half_deviance, half_null_deviance = totals
+    names = checked_names(columns if names is None else names, model, fit_intercept)
+    objective, loss, null_loss, half_deviance, half_null_deviance = totals
+    check_loss(float(model.loss), objective)
+    escapes = np.zeros(len(names), int)
+    if not model.converged:
+        escapes = separation(
+            given.features,
+            given.labels,
+            l2=given.l2,
+            sample_weight=sample_weight,
+            fit_intercept=fit_intercept,
+        )
     return Summary(
         coefficients=coefficient_lines(names, value, variance, level),
         kind=kind,
         level=float(level),
         converged=bool(model.converged),
+        escapes=dict(zip(names, escapes.tolist(), strict=False)),
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -217,6 +241,15 @@ def summary(
         aic=2 * loss + 2 * variance.size,
         bic=2 * loss + float(np.log(n)) * variance.size,
     )
+
+
+def check_loss(fitted: float, found: float) -> None:
+    """That the data are those of the fit, by the loss that the fit has on them."""
+    if abs(found - fitted) > SAME_LOSS * abs(fitted) + SAME_LOSS:
+        raise ValueError(
+            "features, labels and options must be those of the fit, whose loss is "
+            f"{fitted:.6g}; on these it is {found:.6g}."
+        )
 
 
 def checked_names(names, model: Fit, fit_intercept: bool) -> list[str]:
@@ -244,16 +277,19 @@ def coefficient_lines(names, value, variance, level: float) -> tuple[Coefficient
 
 @jax.jit
 def totals_of(model: Fit, given) -> jax.Array:
-    """Σ w, and Σ w times the losses and the divergences, of the fit and of the null."""
-    data, (*_, sample_weight, offset) = checked_problem(*given), given
-    best = _optimal_logit(
-        data.labels, data.share, None if offset is None else data.offset, None
-    )
+    """Σ w, and Σ w times the losses and the divergences, of the fit and of the null.
+
+    The first number is Σ w, the second the objective of the fit.
+    """
+    data = checked_problem(*given)
+    offset = None if given.offset is None else data.offset
+    best = _optimal_logit(data.labels, data.share, offset, None)
     fitted = fitted_logits(model, data)
     # Zeros that are sharded as the labels are: jax 0.12 does not shard `zeros_like`.
     logits = fitted, 0 * data.labels + data.offset + best
     losses = [_bce_unweighted(x, data.labels) for x in logits]
     losses += [_bernoulli_divergence(_logit(data.labels), x) for x in logits]
     means = [jnp.sum(data.share * a, where=data.share != 0) for a in losses]
-    total = total_weight(sample_weight, data)
-    return jnp.stack([total, *(total * mean for mean in means)])
+    total = total_weight(given.sample_weight, data)
+    least = means[0] + penalty(Params(*model[:2]), data)
+    return jnp.stack([total, least, *(total * mean for mean in means)])
