@@ -48,9 +48,7 @@ def test_missing_values_of_pandas_own_dtypes_are_nan(dtype):
 
 @each_table
 def test_a_column_of_text_is_refused_by_its_name(table):
-    with pytest.raises(
-        TypeError, match=r'column "x" must be numbers, .* such as u'
-    ):
+    with pytest.raises(TypeError, match=r'column "x" must be numbers, .* such as u'):
         matrix(table({"y": [1, 2], "x": ["u", "v"]}), "features")
 
 

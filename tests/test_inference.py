@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import Fit, covariance, fit, summary
+from bcejax.logistic_regression._outcome import Options
 
 KINDS = {"fisher": "nonrobust", "sandwich": "HC0"}  # as statsmodels calls them
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -34,8 +36,9 @@ def with_ones(x):
 
 def somewhere(weights, bias=0.0, dtype=np.float64):
     """A model from nowhere: its covariance is that of the place it stands at."""
-    weights = np.asarray(weights, dtype)
-    return Fit(weights, dtype(bias), *[dtype(0)] * 3, np.True_, dtype(0), np.False_)
+    weights, unknown = np.asarray(weights, dtype), dtype(np.nan)
+    verdict = np.int32(0), np.True_, dtype(0), np.False_
+    return Fit(weights, dtype(bias), unknown, unknown, *verdict, l2=dtype(0))
 
 
 def small(dtype=np.float64, d=3):
@@ -200,6 +203,7 @@ def test_a_weight_is_so_many_rows_and_0_is_none(x64, kind):
 def test_without_intercept_a_column_of_ones_is_the_bias(x64):
     x, y = small(d=2)
     model, ones = somewhere([1.0, -0.5], 0.1), somewhere([1.0, -0.5, 0.1])
+    ones = ones._replace(options=Options(fit_intercept=False))
     with_bias = at(model, x, y, kind="sandwich")
     x, options = with_ones(x), {"kind": "sandwich", "fit_intercept": False}
     without = at(ones, x, y, **options)
@@ -290,13 +294,59 @@ def test_separated_data_do_not_overflow(kind):
 def test_nan_in_gives_nan_out(x64, kind):
     x, y = small()
     model, hole = somewhere([1.0, -0.5, 0.2], 0.1), np.nan * np.eye(60)[0]
-    assert jnp.isnan(at(model, x + hole[:, None], y, kind=kind)).all()
-    assert jnp.isnan(at(model, x, y, np.zeros(60), kind=kind)).all()
-    got = at(model, x, y + hole, kind=kind)  # curvature does not depend on the labels
+    traced, ones = jax.jit(partial(covariance, kind=kind)), np.ones(60)
+    assert jnp.isnan(traced(model, x + hole[:, None], y, sample_weight=ones)).all()
+    assert jnp.isnan(traced(model, x, y, sample_weight=0 * ones)).all()
+    # The curvature does not depend on the labels.
+    got = traced(model, x, y + hole, sample_weight=ones)
     assert jnp.isnan(got).all() == (kind == "sandwich")
-    options = {"sample_weight": np.ones(60), "l2": np.float64(0), "kind": kind}
-    table = summary(model, x, y + hole, **options)
-    assert np.isnan(table.aic) and np.isnan(table.null_deviance)
+
+
+@kinds
+def test_an_eager_call_refuses_what_cannot_be_meant(x64, kind):
+    x, y = small()
+    model, hole = somewhere([1.0, -0.5, 0.2], 0.1), np.nan * np.eye(60)[0]
+    for change, message in (
+        ({"x": x + hole[:, None]}, "features must be finite, got nan in row 0 of col"),
+        ({"y": y + hole}, "labels must be 0, 1 or .* got nan in row 0"),
+        ({"weights": np.zeros(60)}, "sample_weight must not be 0 in all rows"),
+        ({"weights": -y}, "sample_weight must be 0 or more"),
+        ({"l2": -1.0}, "l2 must be 0 or more and finite, got -1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            at(**{"model": model, "x": x, "y": y, "kind": kind} | change)
+
+
+def test_summary_refuses_what_the_model_was_not_fitted_on(x64):
+    x, y = small()
+    w = 1 + y
+    model = fit(x, y, sample_weight=w, l2=0.1)
+    table = summary(model, x, y, sample_weight=w)
+    assert table == summary(model, x, y, sample_weight=w, l2=0.1, fit_intercept=True)
+    shifted = fit(x, y, offset=np.float64(1))
+    for arguments, options, message in (
+        ((model, x, y), {}, "sample_weight must be given: the model was fitted with"),
+        ((shifted, x, y), {}, "offset must be given"),
+        ((model, x, 1 - y), {"sample_weight": w}, "those of the fit, whose loss is"),
+        ((model, x + 1, y), {"sample_weight": w}, "those of the fit, whose loss is"),
+        ((model, x, y), {"sample_weight": 2 - y}, "those of the fit, whose loss is"),
+        ((model, x, y), {"sample_weight": w, "l2": 0.2}, "whose loss is"),
+        (
+            (model, x, y),
+            {"sample_weight": w, "fit_intercept": False},
+            "fit_intercept must be True, as in the fit, got False",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            summary(*arguments, **options)
+
+
+def test_summary_tells_which_coefficients_run_away(x64):
+    x, y = small(d=2)
+    x[:, 0] = np.where(y == 1, x[:, 0] > 0, 0)  # a level that only ones have
+    table = summary(fit(x, y), x, y, names=["rare", "b"])
+    assert table.escapes == (1, 0, 0)
+    assert "NOT CONVERGED" in str(table) and "separated: rare to +∞\n" in str(table)
 
 
 def test_jit_and_vmap_over_bootstraps(x64):
@@ -344,7 +394,7 @@ def test_sharded_rows_give_the_same():
 
 
 def test_lists_integers_and_strict_promotion(strict_promotion):
-    model = Fit(jnp.ones(1), 0.0, 0.0, 0.0, 1, True, 0.0, False)
+    model = Fit(jnp.ones(1), 0.0, jnp.nan, 0.0, 1, True, 0.0, False)
     options = {"sample_weight": [1, 1, 2, 2], "offset": 1, "l2": 1, "kind": "sandwich"}
     table = summary(model, [[0], [1], [1], [3]], [0, 1, 0, 1], **options)
     assert np.isfinite(columns(table, "value", "standard_error")).all()

@@ -198,7 +198,7 @@ def test_too_few_steps_do_not_converge(cancer):
 
 def test_nan_in_the_data_ends_the_search_at_once(cancer):
     x, y = cancer
-    model = fit(np.where(x == x[0, 0], np.nan, x), y, l2=L2)
+    model = jax.jit(fit)(np.where(x == x[0, 0], np.nan, x), y, l2=L2)
     assert not model.converged and model.steps <= 1
 
 
@@ -330,7 +330,7 @@ def test_lists_and_strict_promotion(strict_promotion):
 def test_weights_that_mean_nothing_give_nan(cancer):
     x, y = cancer
     for weight in (0.0, jnp.nan):
-        model = fit(x, y, l2=L2, sample_weight=weight)
+        model = jax.jit(fit)(x, y, l2=L2, sample_weight=weight)
         assert jnp.isnan(model.loss) and not model.converged
 
 

@@ -136,7 +136,8 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind):
         known = dot(dot(spread, middle), spread.T)
     infinite = infinities(dot(design.back, lost), design.back)
     variance = known / total_weight(sample_weight, data) + infinite
-    rows = jnp.where(data.share > 0, logits, 0)
+    # Features that are not finite have shown in the share of a row or in its logit.
+    rows = jnp.where(data.share != 0, data.share + logits, 0)
     return variance, is_sound(given, rows)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from bcejax._host import Array, column_names, columns, matrix, numbers
 from bcejax.logistic_regression._outcome import Fit
-from bcejax.logistic_regression._values import complain
+from bcejax._values import complain
 
 
 class Given(NamedTuple):

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from scipy.optimize import linprog
 
 from bcejax._host import matrix, numbers
-from bcejax.logistic_regression._values import complain
+from bcejax._values import complain
 
 # HiGHS keeps constraints to 1e-7; the columns here have a largest value of 1. What is
 # smaller than this is not a direction but the rounding of one.

@@ -62,7 +62,7 @@ class Summary:
       kind: of the covariance, "fisher" or "sandwich".
       level: of the confidence intervals, such as 0.95.
       converged: whether the fit has converged; if not, the figures mean nothing.
-      escapes: of each coefficient 1 if it runs to +∞, −1 if to −∞, and 0 if it has an
+      escapes: for each coefficient 1 if it runs to +∞, −1 if to −∞, and 0 if it has an
         optimum: what `separation` finds of a fit that has not converged.
       n: Σ w, the number of rows if they are not weighted.
       log_likelihood: −Σ w ℓ, in nats.
@@ -77,7 +77,7 @@ class Summary:
     kind: str
     level: float
     converged: bool
-    escapes: dict[str, int]
+    escapes: tuple[int, ...]
     n: float
     log_likelihood: float
     deviance: float
@@ -88,7 +88,9 @@ class Summary:
 
     def to_dict(self) -> dict:
         """Plain dicts, lists, strings, floats and bools; ∞ and NaN stay floats."""
-        return asdict(self) | {"coefficients": [c._asdict() for c in self.coefficients]}
+        coefficients = [c._asdict() for c in self.coefficients]
+        lists = {"coefficients": coefficients, "escapes": list(self.escapes)}
+        return asdict(self) | lists
 
     def __str__(self) -> str:
         ends = self._ends()
@@ -108,9 +110,10 @@ class Summary:
 
     def _title(self) -> str:
         end = "converged" if self.converged else "NOT CONVERGED: trust no figure"
-        runs = [f"{name} to {'−+'[to > 0]}∞" for name, to in self.escapes.items() if to]
+        places = zip(self.coefficients, self.escapes, strict=True)
+        runs = [f"{c.name} to {'−+'[to > 0]}∞" for c, to in places if to]
         if runs:
-            end += f", the data are separated ({', '.join(runs)})"
+            end += f",\nthe data are separated: {', '.join(runs)}"
         return f"Logistic regression, n = {self.n:,.10g}, {end}"
 
     def _ends(self) -> list[str]:
@@ -218,7 +221,7 @@ def summary(
     names = checked_names(columns if names is None else names, model, fit_intercept)
     objective, loss, null_loss, half_deviance, half_null_deviance = totals
     check_loss(float(model.loss), objective)
-    escapes = np.zeros(len(names), int)
+    escapes = np.zeros(variance.size, int)
     if not model.converged:
         escapes = separation(
             given.features,
@@ -226,13 +229,13 @@ def summary(
             l2=given.l2,
             sample_weight=sample_weight,
             fit_intercept=fit_intercept,
-        )
+        )[: variance.size]
     return Summary(
         coefficients=coefficient_lines(names, value, variance, level),
         kind=kind,
         level=float(level),
         converged=bool(model.converged),
-        escapes=dict(zip(names, escapes.tolist(), strict=False)),
+        escapes=tuple(escapes.tolist()),
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -244,8 +247,11 @@ def summary(
 
 
 def check_loss(fitted: float, found: float) -> None:
-    """That the data are those of the fit, by the loss that the fit has on them."""
-    if abs(found - fitted) > SAME_LOSS * abs(fitted) + SAME_LOSS:
+    """That the data are those of the fit, by the loss that the fit has on them.
+
+    A model that was put together by hand may have NaN for its loss.
+    """
+    if abs(found - fitted) > SAME_LOSS * abs(fitted) + SAME_LOSS:  # False for NaN
         raise ValueError(
             "features, labels and options must be those of the fit, whose loss is "
             f"{fitted:.6g}; on these it is {found:.6g}."
