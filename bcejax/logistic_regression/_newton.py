@@ -63,7 +63,8 @@ def value_and_gradient(data: Problem, at: Scaling):
 
 
 def begin(data: Problem, at: Scaling, point: jax.Array) -> State:
-    return State(point, *value_and_gradient(data, at)(point), jnp.int32(0))
+    loss, gradient = value_and_gradient(data, at)(point)
+    return State(point, loss, gradient, jnp.int32(0))
 
 
 def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
@@ -88,8 +89,8 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
         state = jax.tree.map(partial(jnp.where, trial.falls & take), moved, state)
         return state._replace(steps=state.steps + 1), trial.falls & difference
 
-    start = start, jnp.ones_like(start.loss, bool)
-    return jax.lax.while_loop(goes_on, advance, start)[0]
+    carry = start, jnp.ones_like(start.loss, bool)
+    return jax.lax.while_loop(goes_on, advance, carry)[0]
 
 
 def line_search(of_data, state: State, step: jax.Array) -> Trial:

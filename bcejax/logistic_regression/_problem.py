@@ -26,8 +26,8 @@ class Problem(NamedTuple):
 
     def rows(self, take) -> "Problem":
         """The data with `take` of every array that has one element for each row."""
-        *of_rows, l2 = self
-        return Problem(*map(take, of_rows), l2)
+        features, labels, share, offset = map(take, self[:4])
+        return Problem(features, labels, share, offset, self.l2)
 
 
 def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
