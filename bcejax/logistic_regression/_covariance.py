@@ -26,12 +26,7 @@ from bcejax._sigmoid import _sigmoid_slope
 from bcejax.logistic_regression._fit import logits_of_model
 from bcejax.logistic_regression._given import is_sound, read_again, refuse
 from bcejax.logistic_regression._outcome import Fit
-from bcejax.logistic_regression._problem import (
-    Params,
-    Problem,
-    checked_problem,
-    total_weight,
-)
+from bcejax.logistic_regression._problem import Problem, checked_problem, total_weight
 from bcejax.logistic_regression._rows import HIGHEST, sum_over_rows
 from bcejax.logistic_regression._scaling import (
     Scaling,
@@ -96,14 +91,18 @@ def covariance(
       H. White, Maximum likelihood estimation of misspecified models, Econometrica 50
       (1982), 1-25.
     """
-    if kind not in ("fisher", "sandwich"):
-        raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
+    check_kind(kind)
     given, names, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
     result, sound = compiled_covariance(model, given, fit_intercept, kind)
     refuse(sound, given, names)
     return result
+
+
+def check_kind(kind: str) -> None:
+    if kind not in ("fisher", "sandwich"):
+        raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
@@ -143,8 +142,9 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind):
 
 def fitted_logits(model: Fit, data: Problem) -> jax.Array:
     """Logits of the rows of `data`, in their dtype, offset included."""
-    params = (jnp.asarray(a, data.share.dtype) for a in (model.weights, model.bias))
-    return logits_of_model(Params(*params), data.features) + data.offset
+    weights, bias = (jnp.asarray(a, data.share.dtype) for a in model[:2])
+    model = model._replace(weights=weights, bias=bias)
+    return logits_of_model(model, data.features) + data.offset
 
 
 class Design(NamedTuple):

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from bcejax._host import Array, column_names, columns, matrix, numbers
-from bcejax.logistic_regression._outcome import Fit
 from bcejax._values import complain
+from bcejax.logistic_regression._outcome import Fit
 
 
 class Given(NamedTuple):

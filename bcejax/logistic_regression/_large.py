@@ -85,8 +85,8 @@ def drawn(data: Problem, size: int, seed: int = 0) -> Problem:
     # The barrier keeps XLA from computing a sum of constants itself, for seconds.
     upto = jnp.cumsum(jax.lax.optimization_barrier(share))
     # At a random place of its part, as rows may repeat themselves in some rhythm.
-    places = np.arange(size) + np.random.default_rng(seed).uniform(size=size)
-    places = jnp.asarray(places / size, upto.dtype) * upto[-1]
+    parts = np.arange(size) + np.random.default_rng(seed).uniform(size=size)
+    places = jnp.asarray(parts / size, upto.dtype) * upto[-1]
     last = jnp.searchsorted(upto, upto[-1])  # row that has a share
     chosen = jnp.minimum(jnp.searchsorted(upto, places, side="right"), last)
     rows = data.rows(lambda a: chosen_rows(a, chosen))

@@ -63,7 +63,8 @@ def value_and_gradient(data: Problem, at: Scaling):
 
 
 def begin(data: Problem, at: Scaling, point: jax.Array) -> State:
-    return State(point, *value_and_gradient(data, at)(point), jnp.int32(0))
+    loss, gradient = value_and_gradient(data, at)(point)
+    return State(point, loss, gradient, jnp.int32(0))
 
 
 def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
@@ -78,7 +79,7 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
 
     def advance(carry):
         state, _ = carry
-        step = newton_step(data, at, state.point, state.gradient)
+        step = newton_step(data, at, state, CG_RESIDUAL)
         trial = line_search(of_data, state, step)
         take, difference = progress(
             (state.loss, norm(state.gradient)), (trial.loss, norm(trial.gradient))
@@ -88,8 +89,8 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
         state = jax.tree.map(partial(jnp.where, trial.falls & take), moved, state)
         return state._replace(steps=state.steps + 1), trial.falls & difference
 
-    start = start, jnp.ones_like(start.loss, bool)
-    return jax.lax.while_loop(goes_on, advance, start)[0]
+    carry = start, jnp.ones_like(start.loss, bool)
+    return jax.lax.while_loop(goes_on, advance, carry)[0]
 
 
 def line_search(of_data, state: State, step: jax.Array) -> Trial:
@@ -114,7 +115,7 @@ def line_search(of_data, state: State, step: jax.Array) -> Trial:
 
 def next_step(data: Problem, at: Scaling, state: State) -> tuple[Params, jax.Array]:
     """The step −H⁻¹ g that would follow, and the Newton decrement √(gᵀ H⁻¹ g)."""
-    step = newton_step(data, at, state.point, state.gradient, CG_LAST_RESIDUAL)
+    step = newton_step(data, at, state, CG_LAST_RESIDUAL)
     return at.params(step), jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
 
 
@@ -126,7 +127,9 @@ def is_stored(columns: int) -> bool:
     return columns <= MOST_COLUMNS
 
 
-def newton_step(data, at: Scaling, point, gradient, residual=CG_RESIDUAL) -> jax.Array:
+def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array:
+    """p, to a residual of so much of g where H is not stored."""
+    point, _, gradient, _ = state
     if is_stored(len(at.unit)):
         return -cho_solve((factor(hessian(data, at, point)), True), gradient)
     diagonal = hessian_diagonal(data, at, point)

@@ -69,7 +69,7 @@ def curvature_of_rows(params: Params, data: Problem) -> jax.Array:
 
 def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
     """H, stored."""
-    params = at.params(point)
+    params, table = at.params(point), at.table
 
     def sum_over(rows):
         def of_block(block):
@@ -78,11 +78,14 @@ def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
 
         return sum_over_blocks(of_block, data)
 
-    h = jax.lax.cond(
-        at.table.good,
-        lambda: at.from_table(sum_over(lambda block: at.table.rows(block.features))),
-        lambda: sum_over(at.rows),
-    )
+    if table is None:
+        h = sum_over(at.rows)
+    else:
+        h = jax.lax.cond(
+            table.good,
+            lambda: at.from_table(table, sum_over(table.rows)),
+            lambda: sum_over(at.rows),
+        )
     return h + jnp.diag(penalty_curvature(data, at))
 
 

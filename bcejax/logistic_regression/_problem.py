@@ -27,8 +27,9 @@ class Problem(NamedTuple):
 
     def rows(self, take) -> "Problem":
         """The data with `take` of every array that has one element for each row."""
-        of_rows = self._replace(l2=None)
-        return jax.tree.map(take, of_rows)._replace(l2=self.l2)
+        features, labels, share, offset = map(take, self[:4])
+        finite = None if self.finite is None else take(self.finite)
+        return Problem(features, labels, share, offset, self.l2, finite)
 
     def readable(self) -> "Problem":
         """The data with 0 for the features of rows that are not finite, nor count.

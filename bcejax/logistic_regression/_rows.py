@@ -44,7 +44,7 @@ def sum_over_rows(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a.T, b, precision=HIGHEST, out_sharding=replication(b))
 
 
-def chosen_rows(a: jax.Array, chosen: jax.Array) -> jax.Array:
+def chosen_rows(a: jax.Array, chosen) -> jax.Array:
     """The rows of these indices, replicated."""
     return a.at[chosen].get(out_sharding=replication(a))
 

@@ -39,8 +39,8 @@ class Table(NamedTuple):
     reach: jax.Array  # (d,), the largest distance from it
     good: jax.Array  # (), whether sums over t keep the digits of the weighted rows
 
-    def rows(self, features: jax.Array) -> jax.Array:
-        t = (features - self.origin) / self.reach
+    def rows(self, data: Problem) -> jax.Array:
+        t = (data.features - self.origin) / self.reach
         return jnp.append(t, jnp.ones_like(t[:, :1]), 1)
 
 
@@ -83,7 +83,7 @@ class Scaling(NamedTuple):
         z = jnp.append(z, jnp.full_like(z[:, :1], self.intercept), 1)
         return jnp.where((data.share > 0)[:, None], z, 0)
 
-    def from_table(self, h: jax.Array) -> jax.Array:
+    def from_table(self, table: Table, h: jax.Array) -> jax.Array:
         """Σ c z zᵀ of weights c of the rows, of h = Σ c t tᵀ in the table.
 
         (z, 1) = A t with A = diag(f) + s eᵀ, e = (0, …, 0, 1): t is stretched by f and
@@ -91,9 +91,8 @@ class Scaling(NamedTuple):
 
             diag(f) h diag(f)  +  k sᵀ  +  s kᵀ  +  s (eᵀ h e) sᵀ,    k = diag(f) h e.
         """
-        origin, reach, _ = self.table
-        f = jnp.append(self.unit * reach, self.intercept)
-        s = jnp.append((origin - self.mean) * self.unit * self.intercept, 0)
+        f = jnp.append(self.unit * table.reach, self.intercept)
+        s = jnp.append((table.origin - self.mean) * self.unit * self.intercept, 0)
         k, corner = f * h[:, -1], h[-1, -1]
         stretched = f[:, None] * h * f + jnp.outer(k, s)  # the first two terms
         return stretched + jnp.outer(s, k + corner * s)  # the last two

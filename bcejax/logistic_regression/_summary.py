@@ -15,8 +15,12 @@ from bcejax._bce import _bce_unweighted
 from bcejax._bernoulli import _bernoulli_divergence
 from bcejax._constant import _optimal_logit
 from bcejax._sigmoid import _logit
-from bcejax.logistic_regression._covariance import covariance, fitted_logits
-from bcejax.logistic_regression._given import read_again
+from bcejax.logistic_regression._covariance import (
+    check_kind,
+    compiled_covariance,
+    fitted_logits,
+)
+from bcejax.logistic_regression._given import read_again, refuse
 from bcejax.logistic_regression._objective import penalty
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._problem import Params, checked_problem, total_weight
@@ -207,15 +211,13 @@ def summary(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
-    options = {"l2": l2, "sample_weight": sample_weight, "offset": offset}
-    variance = jnp.diag(
-        covariance(
-            model, features, labels, **options, fit_intercept=fit_intercept, kind=kind
-        )
-    )
+    check_kind(kind)
     given, columns, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
+    variance, sound = compiled_covariance(model, given, fit_intercept, kind)
+    refuse(sound, given, columns)
+    variance = jnp.diag(variance)
     n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
     value = np.append(model.weights, model.bias)[: variance.size]
     names = checked_names(columns if names is None else names, model, fit_intercept)
