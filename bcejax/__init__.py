@@ -35,11 +35,12 @@ Information
   softmax_entropy          the entropy of p = softmax(x)
   softmax_kl_divergence    the divergence of softmax(a) from softmax(b)
 
-Fitting
-  logistic_regression      fit, summary, roc_auc, calibration and more
+Modules
+  logistic_regression      fit, predict_probs, covariance, summary and more
+  metrics                  log_loss, brier_score, roc_auc, calibration
 """
 
-from bcejax import logistic_regression
+from bcejax import logistic_regression, metrics
 from bcejax._bce import (
     bce_with_logits,
     bce_with_logits_grad,
@@ -75,6 +76,7 @@ __all__ = [
     "logistic_regression",
     "logit",
     "logsumexp",
+    "metrics",
     "optimal_logit",
     "sigmoid",
     "sigmoid_focal_loss",

@@ -28,7 +28,7 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 import bcejax
-from bcejax.logistic_regression import _objective
+from bcejax.logistic_regression import _objective, _problem
 
 H100 = """
 gpu_device_info {
@@ -319,14 +319,19 @@ def _fit(rows: int, columns: int) -> Iterator[Case]:
     weights, features = (
         jax.ShapeDtypeStruct(s, jnp.float32) for s in ((columns,), (rows, columns))
     )
-    problem = _objective.Problem(features, row, row, row, number)
+    problem = _problem.Problem(features, row, row, row, number)
     what = f"a gradient of the fit, {rows:,} × {columns}, float32"
     losses = {"bcejax": _objective.objective, "plain jnp": _plain_objective}
     for name, loss in losses.items():
-        yield what, name, jax.value_and_grad(loss), ((weights, number), problem)
+        yield (
+            what,
+            name,
+            jax.value_and_grad(loss),
+            (_problem.Params(weights, number), problem),
+        )
 
 
-def _plain_objective(params, problem: _objective.Problem) -> jax.Array:
+def _plain_objective(params, problem: _problem.Problem) -> jax.Array:
     weights, bias = params
     logits = problem.features @ weights + bias + problem.offset
     losses = optax.sigmoid_binary_cross_entropy(logits, problem.labels)

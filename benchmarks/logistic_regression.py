@@ -214,8 +214,11 @@ def table(name: str, data: Data) -> str:
     ]
     compiling = first["bcejax newton"] - seconds["bcejax newton"]
     size = data.x.nbytes
-    args = data.x, data.y, data.l2, None, None, None, TOLERANCE, 1000, True, "newton"
-    memory = _fit._fit.lower(*args).compile().memory_analysis()
+    given = data.x, data.y, data.l2, None, None
+    program = _fit.compiled_fit.lower(
+        given, None, TOLERANCE, 1000, None, True, "newton"
+    )
+    memory = program.compile().memory_analysis()
     text = (
         f"**{name}**, {size / 1e6:.0f} MB. Compiling bcejax newton takes "
         f"{compiling:.1f} s more, once; its temporary memory is "

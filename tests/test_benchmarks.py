@@ -124,3 +124,19 @@ def test_bytes_of_a_program_for_this_device(load):
     moved, kernels, open_loops = load("accelerators").count(text)
     assert (moved, open_loops) == (3 * 32_000, 0)
     assert kernels >= 1
+
+
+def test_every_tuning_number_of_the_fit_has_a_row(load):
+    tuning = load("fit_tuning")
+    rows = tuning.NUMBERS | tuning.VERDICTS
+    numbers = {
+        (module, name)
+        for module in {module for module, _ in rows}
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, (int, float))
+    }
+    assert numbers == set(rows)
+    for (module, name), row in tuning.NUMBERS.items():
+        assert getattr(module, name) in row[0] and set(row[1]) <= set(tuning.PROBLEMS)
+    for (module, name), values in tuning.VERDICTS.items():
+        assert getattr(module, name) in values

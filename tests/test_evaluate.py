@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from bcejax.logistic_regression import brier_score, calibration, log_loss, roc_auc
+from bcejax.metrics import brier_score, calibration, log_loss, roc_auc
 
 SCORES = [log_loss, brier_score, roc_auc]
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import Fit, covariance, fit, summary
+from bcejax.logistic_regression._outcome import Options
 
 KINDS = {"fisher": "nonrobust", "sandwich": "HC0"}  # as statsmodels calls them
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -34,8 +36,9 @@ def with_ones(x):
 
 def somewhere(weights, bias=0.0, dtype=np.float64):
     """A model from nowhere: its covariance is that of the place it stands at."""
-    weights = np.asarray(weights, dtype)
-    return Fit(weights, dtype(bias), *[dtype(0)] * 3, np.True_, dtype(0), np.False_)
+    weights, unknown = np.asarray(weights, dtype), dtype(np.nan)
+    verdict = np.int32(0), np.True_, dtype(0), np.False_
+    return Fit(weights, dtype(bias), unknown, unknown, *verdict, l2=dtype(0))
 
 
 def small(dtype=np.float64, d=3):
@@ -47,7 +50,7 @@ def small(dtype=np.float64, d=3):
 def at(model, x, y, weights=None, l2=0.0, kind="fisher", **options):
     """`covariance` with arguments of one type, so that JAX compiles it once a shape."""
     weights = np.ones_like(y) if weights is None else weights.astype(y.dtype)
-    l2 = y.dtype.type(l2)
+    l2 = np.asarray(l2, y.dtype)
     return covariance(model, x, y, sample_weight=weights, l2=l2, kind=kind, **options)
 
 
@@ -57,7 +60,7 @@ def columns(table, *names):
 
 def newton(x, y, w, l2):
     """The minimiser in float64, written out: an independent `fit`."""
-    z, penalty = with_ones(x), l2 * np.append(np.ones(x.shape[1]), 0)
+    z, penalty = with_ones(x), np.append(l2 * np.ones(x.shape[1]), 0)
     beta = np.zeros(len(penalty))
     for _ in range(30):
         p = expit(z @ beta)
@@ -163,7 +166,7 @@ def test_summary_is_that_of_statsmodels_logit_on_spector(x64, kind):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("l2", [0.0, 0.3, np.array([0.3, 0.0, 0.1])])
 def test_sandwich_is_the_sum_of_what_each_row_does_to_the_fit(x64, l2):
     # The infinitesimal jackknife: Σ wᵢ (∂β/∂wᵢ) (∂β/∂wᵢ)ᵀ, by refits.
     x, y = small()
@@ -178,11 +181,12 @@ def test_sandwich_is_the_sum_of_what_each_row_does_to_the_fit(x64, l2):
     assert errors(got, (pulls.T * w) @ pulls).max() < 1e-6
 
 
-def test_fisher_is_the_inverse_hessian_of_the_penalised_objective(x64):
+@pytest.mark.parametrize("l2", [0.3, np.array([0.3, 0.0, 10.0])])
+def test_fisher_is_the_inverse_hessian_of_the_penalised_objective(x64, l2):
     x, y = small()
     w = 1 + np.arange(60) % 3 / 2
-    beta, hessian = newton(x, y, w, 0.3)
-    got = at(somewhere(beta[:3], beta[3]), x, y, w, 0.3)
+    beta, hessian = newton(x, y, w, l2)
+    got = at(somewhere(beta[:3], beta[3]), x, y, w, l2)
     np.testing.assert_allclose(got, np.linalg.inv(hessian), rtol=1e-10)
 
 
@@ -199,6 +203,7 @@ def test_a_weight_is_so_many_rows_and_0_is_none(x64, kind):
 def test_without_intercept_a_column_of_ones_is_the_bias(x64):
     x, y = small(d=2)
     model, ones = somewhere([1.0, -0.5], 0.1), somewhere([1.0, -0.5, 0.1])
+    ones = ones._replace(options=Options(fit_intercept=False))
     with_bias = at(model, x, y, kind="sandwich")
     x, options = with_ones(x), {"kind": "sandwich", "fit_intercept": False}
     without = at(ones, x, y, **options)
@@ -289,13 +294,59 @@ def test_separated_data_do_not_overflow(kind):
 def test_nan_in_gives_nan_out(x64, kind):
     x, y = small()
     model, hole = somewhere([1.0, -0.5, 0.2], 0.1), np.nan * np.eye(60)[0]
-    assert jnp.isnan(at(model, x + hole[:, None], y, kind=kind)).all()
-    assert jnp.isnan(at(model, x, y, np.zeros(60), kind=kind)).all()
-    got = at(model, x, y + hole, kind=kind)  # curvature does not depend on the labels
+    traced, ones = jax.jit(partial(covariance, kind=kind)), np.ones(60)
+    assert jnp.isnan(traced(model, x + hole[:, None], y, sample_weight=ones)).all()
+    assert jnp.isnan(traced(model, x, y, sample_weight=0 * ones)).all()
+    # The curvature does not depend on the labels.
+    got = traced(model, x, y + hole, sample_weight=ones)
     assert jnp.isnan(got).all() == (kind == "sandwich")
-    options = {"sample_weight": np.ones(60), "l2": np.float64(0), "kind": kind}
-    table = summary(model, x, y + hole, **options)
-    assert np.isnan(table.aic) and np.isnan(table.null_deviance)
+
+
+@kinds
+def test_an_eager_call_refuses_what_cannot_be_meant(x64, kind):
+    x, y = small()
+    model, hole = somewhere([1.0, -0.5, 0.2], 0.1), np.nan * np.eye(60)[0]
+    for change, message in (
+        ({"x": x + hole[:, None]}, "features must be finite, got nan in row 0 of col"),
+        ({"y": y + hole}, "labels must be 0, 1 or .* got nan in row 0"),
+        ({"weights": np.zeros(60)}, "sample_weight must not be 0 in all rows"),
+        ({"weights": -y}, "sample_weight must be 0 or more"),
+        ({"l2": -1.0}, "l2 must be 0 or more and finite, got -1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            at(**{"model": model, "x": x, "y": y, "kind": kind} | change)
+
+
+def test_summary_refuses_what_the_model_was_not_fitted_on(x64):
+    x, y = small()
+    w = 1 + y
+    model = fit(x, y, sample_weight=w, l2=0.1)
+    table = summary(model, x, y, sample_weight=w)
+    assert table == summary(model, x, y, sample_weight=w, l2=0.1, fit_intercept=True)
+    shifted = fit(x, y, offset=np.float64(1))
+    for arguments, options, message in (
+        ((model, x, y), {}, "sample_weight must be given: the model was fitted with"),
+        ((shifted, x, y), {}, "offset must be given"),
+        ((model, x, 1 - y), {"sample_weight": w}, "those of the fit, whose loss is"),
+        ((model, x + 1, y), {"sample_weight": w}, "those of the fit, whose loss is"),
+        ((model, x, y), {"sample_weight": 2 - y}, "those of the fit, whose loss is"),
+        ((model, x, y), {"sample_weight": w, "l2": 0.2}, "whose loss is"),
+        (
+            (model, x, y),
+            {"sample_weight": w, "fit_intercept": False},
+            "fit_intercept must be True, as in the fit, got False",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            summary(*arguments, **options)
+
+
+def test_summary_tells_which_coefficients_run_away(x64):
+    x, y = small(d=2)
+    x[:, 0] = np.where(y == 1, x[:, 0] > 0, 0)  # a level that only ones have
+    table = summary(fit(x, y), x, y, names=["rare", "b"])
+    assert table.escapes == (1, 0, 0)
+    assert "NOT CONVERGED" in str(table) and "separated: rare to +∞\n" in str(table)
 
 
 def test_jit_and_vmap_over_bootstraps(x64):
@@ -343,7 +394,7 @@ def test_sharded_rows_give_the_same():
 
 
 def test_lists_integers_and_strict_promotion(strict_promotion):
-    model = Fit(jnp.ones(1), 0.0, 0.0, 0.0, 1, True, 0.0, False)
+    model = Fit(jnp.ones(1), 0.0, jnp.nan, 0.0, 1, True, 0.0, False)
     options = {"sample_weight": [1, 1, 2, 2], "offset": 1, "l2": 1, "kind": "sandwich"}
     table = summary(model, [[0], [1], [1], [3]], [0, 1, 0, 1], **options)
     assert np.isfinite(columns(table, "value", "standard_error")).all()
@@ -416,13 +467,13 @@ def test_in_a_notebook_names_are_text_not_markup():
         ({"labels": np.ones((4, 1))}, ValueError, r"labels \(4, 1\)"),
         ({"sample_weight": np.ones(3)}, ValueError, "sample_weight must have the"),
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
-        ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar"),
-        ({"fit": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
+        ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar or hold one value"),
+        ({"model": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
         ({"kind": "HC0"}, ValueError, '"fisher" or "sandwich", got \'HC0\''),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change, error, message):
-    arguments = {"fit": somewhere([1, 2]), "features": np.ones((4, 2))}
+    arguments = {"model": somewhere([1, 2]), "features": np.ones((4, 2))}
     arguments |= {"labels": np.array([0, 1, 0, 1])}
     for function in (covariance, summary):
         with pytest.raises(error, match=message):

@@ -83,6 +83,37 @@ def test_vmap_over_penalties_is_a_regularisation_path(cancer):
         np.testing.assert_allclose(got, optimum(x, y, float(l2)), atol=1e-3 / l2**0.5)
 
 
+def test_a_penalty_for_each_column_is_one_of_scaled_columns(x64, cancer):
+    # (l2/2) γ² of a column x s is (l2 s²/2) β² of the column x, with β = s γ.
+    x, y = np.float64(cancer[0][:, :6]), cancer[1]
+    scale = np.array([1.0, 2.0, 0.5, 3.0, 1e-3, 1e3])
+    scaled = fit(x * scale, y, l2=L2, tol=1e-10)
+    for solver in ("newton", "lbfgs"):
+        model = fit(x, y, l2=L2 / scale**2, solver=solver, tol=1e-9, max_steps=1000)
+        assert model.converged
+        np.testing.assert_allclose(model.weights, scaled.weights * scale, rtol=1e-5)
+        np.testing.assert_allclose(model.loss, scaled.loss, rtol=1e-10)
+
+
+def test_a_column_without_penalty_is_fitted_as_the_bias_is(x64, cancer):
+    x, y = np.float64(cancer[0][:, :6]), cancer[1]
+    ones = np.column_stack([x, np.ones(len(y))])
+    options = {"l2": np.append(np.full(6, L2), 0), "fit_intercept": False}
+    model = fit(ones, y, tol=1e-10, **options)
+    np.testing.assert_allclose(model.weights, optimum(x, y), rtol=1e-6)
+    equal = fit(x, y, l2=np.full(6, L2), tol=1e-10)
+    np.testing.assert_allclose(parameters(equal), optimum(x, y), rtol=1e-6)
+
+
+def test_vmap_over_penalties_of_each_column(cancer):
+    x, y = cancer[0][:, :4], cancer[1]
+    penalties = L2 * np.float32([[1, 0, 1, 1], [0, 1, 10, 100]])
+    models = jax.jit(jax.vmap(lambda l2: fit(x, y, l2=l2)))(penalties)
+    for k, l2 in enumerate(penalties):
+        alone = fit(x, y, l2=l2)
+        np.testing.assert_allclose(models.weights[k], alone.weights, rtol=1e-4)
+
+
 def test_vmap_over_bootstraps(cancer):
     x, y = cancer
     counts = np.random.RandomState(0).multinomial(len(y), [1 / len(y)] * len(y), 5)
@@ -146,7 +177,7 @@ def test_separable_data_have_no_optimum_and_do_not_overflow(solver):
     x = jnp.arange(-5.0, 6)[:, None]
     model = fit(x, x[:, 0] > 0.5, max_steps=5000, solver=solver)
     assert not model.converged
-    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in model)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(model))
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])
@@ -167,7 +198,7 @@ def test_too_few_steps_do_not_converge(cancer):
 
 def test_nan_in_the_data_ends_the_search_at_once(cancer):
     x, y = cancer
-    model = fit(np.where(x == x[0, 0], np.nan, x), y, l2=L2)
+    model = jax.jit(fit)(np.where(x == x[0, 0], np.nan, x), y, l2=L2)
     assert not model.converged and model.steps <= 1
 
 
@@ -245,7 +276,8 @@ def test_narrow_features_are_fitted_in_float32(dtype):
             "sample_weight must have the shape",
         ),
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
-        ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar.*vmap over it"),
+        ({"l2": np.ones(4)}, ValueError, r"l2 must be a scalar or .* l2 \(4,\)"),
+        ({"l2": np.ones((2, 1))}, ValueError, r"got l2 \(2, 1\) and features \(4, 2\)"),
         ({"init": (np.ones(3), 0.0)}, ValueError, r"init must hold .* \(3,\)"),
         ({"solver": "newt"}, ValueError, 'solver must be "newton".*got "newt"'),
         ({"solver": 3}, TypeError, "solver must be .*int"),
@@ -263,6 +295,7 @@ def test_arguments_that_do_not_fit_are_refused(change, error, message):
         ({"labels": np.array([0, 1, 0, 2])}, "labels must lie in"),
         ({"sample_weight": -1.0}, "sample_weight must lie in"),
         ({"l2": -1.0}, "l2 must lie in"),
+        ({"l2": np.array([1.0, -1.0])}, "l2 must lie in"),
     ],
 )
 def test_values_out_of_range_are_errors_under_checkify(change, message):
@@ -297,7 +330,7 @@ def test_lists_and_strict_promotion(strict_promotion):
 def test_weights_that_mean_nothing_give_nan(cancer):
     x, y = cancer
     for weight in (0.0, jnp.nan):
-        model = fit(x, y, l2=L2, sample_weight=weight)
+        model = jax.jit(fit)(x, y, l2=L2, sample_weight=weight)
         assert jnp.isnan(model.loss) and not model.converged
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import references
 
 import bcejax
-from bcejax import logistic_regression
+from bcejax import metrics
 
 PROGRAMS_A_SHAPE = 2
 LARGEST_ARRAY = 600_000
@@ -138,7 +138,7 @@ def of_rows(function):
 
 def curve(x, y, w):
     """The calibration curve, with 0 for the means of an empty bin."""
-    found = logistic_regression.calibration(x, y, weights=w)
+    found = metrics.calibration(x, y, weights=w)
     empty = found.weight == 0
     means = (jnp.where(empty, 0, a) for a in (found.predicted, found.observed))
     return jnp.stack([*means, found.weight])
@@ -292,19 +292,19 @@ CASES = [
     ),
     rows(
         "log_loss",
-        of_rows(logistic_regression.log_loss),
+        of_rows(metrics.log_loss),
         references.log_loss,
         (label, weight),
     ),
     rows(
         "brier_score",
-        of_rows(logistic_regression.brier_score),
+        of_rows(metrics.brier_score),
         references.brier_score,
         (label, weight),
     ),
     rows(
         "roc_auc",
-        of_rows(logistic_regression.roc_auc),
+        of_rows(metrics.roc_auc),
         references.roc_auc,
         (hard_label, weight),
         few_values=True,
@@ -319,7 +319,7 @@ CASES = [
         orders=1,
     ),
 ]
-NOT_TRIED = {"logistic_regression"}  # a module: its metrics are tried, its fit is not
+NOT_TRIED = {"logistic_regression", "metrics"}  # modules: the metrics are tried
 
 ORDERS = ["value", "gradient", "second derivative"]
 # alone: the function by itself. norm: squared norms of its rows, under vmap where there

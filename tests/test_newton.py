@@ -9,9 +9,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import (
-    _curvature,
+    _large,
     _newton,
     _objective,
+    _problem,
+    _rows,
     covariance,
     fit,
 )
@@ -103,7 +105,7 @@ def test_columns_that_are_constant_collinear_or_more_than_the_rows(x64):
     assert np.sign(model.weights[0]) == np.sign(model.weights[3])
     x, y = made(5, 20)
     model = fit(x, y)
-    assert all(np.isfinite(leaf).all() for leaf in model)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
     assert fit(x, y, l2=0.1, tol=1e-9).converged
 
 
@@ -111,7 +113,7 @@ def test_a_single_row_or_class_is_separated():
     for x, y in (([[1.0, 2.0]], [1]), (made(50, 2)[0], np.ones(50))):
         model = fit(x, y)
         assert model.separated and not model.converged
-        assert all(np.isfinite(leaf).all() for leaf in model)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(model))
     assert fit([[1.0, 2.0]], [0.25]).converged
 
 
@@ -229,6 +231,14 @@ def fit_in_64(x, y, l2):
         return float(model.loss)
 
 
+@pytest.mark.parametrize(("l2", "apart"), [([1, 0], True), ([0, 1], False)])
+def test_data_are_separated_by_the_columns_without_penalty_alone(l2, apart):
+    x, y = made(300, 2)
+    x[:, 1] = np.where(y, 1, -1) * (0.1 + np.abs(x[:, 1]))
+    model = fit(np.float32(x), y, l2=np.float32(l2), max_steps=200)
+    assert model.separated == apart and model.converged == (not apart)
+
+
 def test_an_outlier_separates_nothing(x64):
     x, y = made(400, 1)
     model = fit(np.append(x, [[1e5]], 0), np.append(y, 1), max_steps=3000)
@@ -237,7 +247,7 @@ def test_an_outlier_separates_nothing(x64):
 
 @pytest.mark.parametrize("columns", [5, 2000])
 def test_rows_all_far_on_the_wrong_side(columns, monkeypatch):
-    monkeypatch.setattr(_curvature, "MOST_COLUMNS", columns)
+    monkeypatch.setattr(_newton, "MOST_COLUMNS", columns)
     jax.clear_caches()
     x, y = made(200, 12)
     model = fit(np.float32(x), y, l2=0.1, offset=200.0)
@@ -250,7 +260,7 @@ def test_rows_all_far_on_the_wrong_side(columns, monkeypatch):
 
 @pytest.fixture
 def in_blocks(monkeypatch):
-    monkeypatch.setattr(_objective, "BLOCK", 700)
+    monkeypatch.setattr(_rows, "BLOCK", 700)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -259,7 +269,7 @@ def in_blocks(monkeypatch):
 @pytest.fixture
 def sampled(in_blocks, monkeypatch):
     """All data are large: `fit` goes by way of a sample."""
-    monkeypatch.setattr(_newton, "SMALL", 0)
+    monkeypatch.setattr(_large, "SMALL", 0)
 
 
 @pytest.mark.parametrize("wide", [False, True])
@@ -268,11 +278,12 @@ def test_a_sample_and_lbfgs_find_the_same_optimum(
     x64, sampled, monkeypatch, correlated, wide
 ):
     if wide:
-        monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
+        monkeypatch.setattr(_newton, "MOST_COLUMNS", 5)
     x, y = made(4001, 7, correlated=correlated)
-    model = fit(x, y, l2=0.01, tol=1e-10)
-    assert model.converged and 0 < model.steps < (50 if wide else 20)
-    assert_optimal(model, x, y)
+    for l2 in (0.01, 0.01 * np.arange(7)):
+        model = fit(x, y, l2=l2, tol=1e-10)
+        assert model.converged and 0 < model.steps < (50 if wide else 20)
+        assert_optimal(model, x, y, l2=l2)
 
 
 def test_a_sample_knows_correlated_columns(sampled):
@@ -317,29 +328,31 @@ def test_a_sample_of_sharded_rows(x64, sampled):
     assert_optimal(model, x, y)
 
 
-def assert_optimal(model, x, y, weight=None):
-    """The gradient by the textbook is 0, at l2 = 0.01."""
+def assert_optimal(model, x, y, weight=None, l2=0.01):
+    """The gradient by the textbook is 0."""
     logits = x @ np.asarray(model.weights) + float(model.bias)
     residuals = 1 / (1 + np.exp(-logits)) - y
     slope = np.average(residuals[:, None] * x, axis=0, weights=weight)
-    np.testing.assert_allclose(slope + 0.01 * model.weights, 0, atol=2e-10)
+    np.testing.assert_allclose(slope + l2 * model.weights, 0, atol=2e-10)
     np.testing.assert_allclose(np.average(residuals, weights=weight), 0, atol=2e-10)
 
 
 def test_conjugate_gradients_find_the_same_optimum(x64, in_blocks, monkeypatch):
     x, y = made(500, 12, correlated=True)
-    direct = fit(x, y, l2=0.01, tol=1e-10)
-    monkeypatch.setattr(_curvature, "MOST_COLUMNS", 5)
+    penalties = 0.01, 0.01 * np.arange(12)
+    direct = [fit(x, y, l2=l2, tol=1e-10) for l2 in penalties]
+    monkeypatch.setattr(_newton, "MOST_COLUMNS", 5)
     jax.clear_caches()
-    coordinates = fit(x, y, l2=0.01, tol=1e-10)
-    assert coordinates.converged
-    np.testing.assert_allclose(coordinates.weights, direct.weights, rtol=1e-6)
+    for l2, expected in zip(penalties, direct, strict=True):
+        model = fit(x, y, l2=l2, tol=1e-10)
+        assert model.converged
+        np.testing.assert_allclose(model.weights, expected.weights, rtol=1e-6)
 
 
 def test_blocks_change_the_objective_by_its_rounding(x64, in_blocks):
     x, y = made(1003, 7)
-    data = _objective.problem(x, y, 0.1, np.arange(1003.0), y * 0.5)
-    params = jnp.arange(7.0) / 10, jnp.array(0.3)
+    data = _problem.checked_problem(x, y, 0.1, np.arange(1003.0), y * 0.5)
+    params = _problem.Params(jnp.arange(7.0) / 10, jnp.array(0.3))
     value, slope = jax.value_and_grad(_objective.objective)(params, data)
     weights, bias = params
     signed = np.where(y, -1, 1) * (x @ weights + bias + y * 0.5)
@@ -347,7 +360,8 @@ def test_blocks_change_the_objective_by_its_rounding(x64, in_blocks):
     np.testing.assert_allclose(value, expected + 0.05 * weights @ weights, rtol=1e-13)
     for k, e in enumerate(1e-6 * np.eye(7)):
         up, down = (
-            _objective.objective((weights + s * e, bias), data) for s in (1, -1)
+            _objective.objective(params._replace(weights=weights + s * e), data)
+            for s in (1, -1)
         )
         np.testing.assert_allclose(slope[0][k], (up - down) / 2e-6, rtol=1e-6)
 

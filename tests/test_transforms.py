@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import bcejax
-from bcejax import logistic_regression
+from bcejax import logistic_regression, metrics
 
 X = jnp.array([-2.0, 0.0, 0.5, 3.0])
 P = jnp.array([0.1, 0.5, 0.6, 0.9])
@@ -71,12 +71,12 @@ REDUCING = {
         X,
     ),
     "fit": (lambda x, y: logistic_regression.fit(x[:, None], y, l2=0.1), X, P),
-    "log_loss": (logistic_regression.log_loss, X, Y),
-    "brier_score": (logistic_regression.brier_score, X, Y),
-    "roc_auc": (logistic_regression.roc_auc, X, Y),
-    "calibration": (logistic_regression.calibration, X, Y),
+    "log_loss": (metrics.log_loss, X, Y),
+    "brier_score": (metrics.brier_score, X, Y),
+    "roc_auc": (metrics.roc_auc, X, Y),
+    "calibration": (metrics.calibration, X, Y),
     "calibration of quantiles": (
-        lambda x, y: logistic_regression.calibration(x, y, strategy="quantile"),
+        lambda x, y: metrics.calibration(x, y, strategy="quantile"),
         X,
         Y,
     ),
@@ -120,9 +120,9 @@ def close(got, expected, tolerance=2e-6):
 def test_every_public_function_is_here():
     covered = {name.split()[0].rstrip(",") for name in ELEMENTWISE | REDUCING}
     functions = {n for n in bcejax.__all__ if callable(getattr(bcejax, n))}
-    fitting = set(logistic_regression.__all__) - {"predict_logits", "summary"}
+    rooms = set(logistic_regression.__all__) | set(metrics.__all__)
     values = {"Calibration", "Coefficient", "Fit", "Summary"}
-    assert functions | (fitting - values) <= covered
+    assert functions | (rooms - values - {"predict_logits", "summary"}) <= covered
 
 
 @cases(ELEMENTWISE | REDUCING)
@@ -226,14 +226,15 @@ def test_nothing_is_called_back_and_nothing_is_printed(function, arguments, capf
 def test_the_map_in_the_package_docstring_names_every_public_name():
     for name in bcejax.__all__:
         assert f"\n  {name} " in bcejax.__doc__
-    for name in logistic_regression.__all__:
-        assert f"\n  {name} " in logistic_regression.__doc__
+    for room in (logistic_regression, metrics):
+        for name in room.__all__:
+            assert f"\n  {name} " in room.__doc__
 
 
 def test_every_public_function_has_help_and_a_signature():
     functions = [getattr(bcejax, name) for name in bcejax.__all__]
-    rooms = "covariance", "summary", "log_loss", "brier_score", "roc_auc", "calibration"
-    functions += [getattr(logistic_regression, name) for name in rooms]
+    functions += [logistic_regression.covariance, logistic_regression.summary]
+    functions += [getattr(metrics, n) for n in metrics.__all__ if n != "Calibration"]
     for function in filter(callable, functions):
         doc = inspect.getdoc(function)
         assert {"Returns:", "Example:"} <= set(doc.split())

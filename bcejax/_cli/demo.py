@@ -15,7 +15,7 @@ from sklearn import datasets, linear_model, metrics, model_selection, preprocess
 import bcejax
 from bcejax import logistic_regression
 from bcejax._cli import Refused, picture
-from bcejax.logistic_regression import _first_order, _objective
+from bcejax.logistic_regression import _first_order, _outcome, _problem
 from bcejax.logistic_regression._objective import objective
 
 TOLERANCE = 1e-6  # of the largest component of the gradient, where training stops
@@ -42,7 +42,7 @@ def run(options) -> None:
     with jax.default_device(_device(options.device)):
         data = _synthetic(options) if options.synthetic else _breast_cancer(options)
         _describe(data)
-        problem = _objective.problem(*data.train, options.l2, None, None)
+        problem = _problem.checked_problem(*data.train, options.l2, None, None)
         trained = _train(_solver(options), problem, options.steps)
         if not np.isfinite(trained.losses[-1]):
             raise Refused("training diverged: lower --learning-rate")
@@ -127,15 +127,15 @@ def _solver(options) -> str | optax.GradientTransformation:
     }[options.optimizer]
 
 
-def _train(solver, problem: _objective.Problem, steps: int) -> Run:
+def _train(solver, problem: _problem.Problem, steps: int) -> Run:
     """The loop of `logistic_regression.fit`, step by step for the progress bar."""
     clock = time.perf_counter()
     weights = jnp.zeros_like(problem.features[0])
     begin, advance = (
-        jax.jit(lambda at, data, f=f: f(solver, at, partial(objective, problem=data)))
+        jax.jit(lambda at, data, f=f: f(solver, at, partial(objective, data=data)))
         for f in (_first_order.begin, _first_order.advance)
     )
-    state = begin((weights, weights[0]), problem)
+    state = begin(_problem.Params(weights, weights[0]), problem)
     advance = advance.lower(state, problem).compile()
     gradient_norm = jax.jit(_gradient_norm).lower(state).compile()
     compile_seconds = time.perf_counter() - clock
@@ -152,7 +152,7 @@ def _train(solver, problem: _objective.Problem, steps: int) -> Run:
 
 
 def _gradient_norm(state: _first_order.State) -> jax.Array:
-    return _first_order.max_norm(state.gradient)
+    return _outcome.max_norm(state.gradient)
 
 
 class Optimum(NamedTuple):
@@ -161,7 +161,7 @@ class Optimum(NamedTuple):
     bias: float
 
 
-def _optimum(problem: _objective.Problem) -> Optimum | None:
+def _optimum(problem: _problem.Problem) -> Optimum | None:
     """scikit-learn's optimum in float64, if there is one and it does not take long."""
     if problem.features.size > COMPARABLE:
         return None
@@ -176,8 +176,8 @@ def _optimum(problem: _objective.Problem) -> Optimum | None:
             max_iter=1000,
         ).fit(x, y)
     weights, bias = model.coef_[0], model.intercept_[0]
-    found = jnp.asarray(weights), jnp.asarray(bias)
-    if _objective.separated(found, jax.tree.map(jnp.zeros_like, found), problem):
+    found = _problem.Params(jnp.asarray(weights), jnp.asarray(bias))
+    if _outcome.separated(found, jax.tree.map(jnp.zeros_like, found), problem):
         print("no optimum   the data are separable: the weights grow until stopped")
         return None
     signed = np.where(y == 1, -1, 1) * (x @ weights + bias)
@@ -225,7 +225,7 @@ def _scores(fit, features, labels) -> dict[str, float]:
     }
 
 
-def _report_throughput(params, problem: _objective.Problem) -> None:
+def _report_throughput(params, problem: _problem.Problem) -> None:
     gradient = jax.jit(jax.value_and_grad(objective))
     jax.block_until_ready(gradient(params, problem))
     seconds = []

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from bcejax import logistic_regression
+from bcejax import logistic_regression, metrics
 from bcejax._cli import training
 from bcejax._cli.dataset import Table
 from bcejax._cli.files import listed
@@ -66,9 +66,9 @@ def coefficients(summary: logistic_regression.Summary | None, model: Model) -> s
 def scores(logits: np.ndarray, part: training.Data) -> str:
     labels, weights = part.labels, part.weight
     measures = {
-        "log loss": logistic_regression.log_loss(logits, labels, weights=weights),
-        "Brier score": logistic_regression.brier_score(logits, labels, weights=weights),
-        "ROC AUC": logistic_regression.roc_auc(logits, labels, weights=weights),
+        "log loss": metrics.log_loss(logits, labels, weights=weights),
+        "Brier score": metrics.brier_score(logits, labels, weights=weights),
+        "ROC AUC": metrics.roc_auc(logits, labels, weights=weights),
         "accuracy": np.average((logits > 0) == labels, weights=weights),
     }
     shown = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())

@@ -144,7 +144,7 @@ def summarise(
     covariance = np.asarray(logistic_regression.covariance(fit, x, labels, **given))
     variance = np.einsum("ij,jk,ik->i", back, covariance, back, optimize=True)
     raw = unscaled(fit, by)
-    coefficients = _summary._coefficients(
+    coefficients = _summary.coefficient_lines(
         [*names, "bias"], np.append(raw.weights, raw.bias), variance, summary.level
     )
     return dataclasses.replace(summary, coefficients=coefficients)

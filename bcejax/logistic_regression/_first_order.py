@@ -1,11 +1,15 @@
 """The search by an optax optimiser, on all rows or in batches, in one compiled loop."""
 
-from functools import partial, reduce
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from bcejax.logistic_regression._outcome import max_norm, unfinished
+
+MEMORY = 20  # pairs of steps and gradients that L-BFGS remembers
 
 
 class State(NamedTuple):
@@ -18,10 +22,10 @@ class State(NamedTuple):
     solver_state: Any
 
 
-def _transformation(solver: str | optax.GradientTransformation):
+def transformation(solver: str | optax.GradientTransformation):
     """An optax optimiser that accepts what a line search needs."""
     if solver == "lbfgs":
-        return optax.lbfgs(memory_size=20)
+        return optax.lbfgs(memory_size=MEMORY)
     if not isinstance(solver, optax.GradientTransformation):
         kind = f'"{solver}"' if isinstance(solver, str) else f"a {type(solver)}"
         raise (ValueError if isinstance(solver, str) else TypeError)(
@@ -32,13 +36,13 @@ def _transformation(solver: str | optax.GradientTransformation):
 
 def begin(solver, params, loss_of) -> State:
     loss, gradient = jax.value_and_grad(loss_of)(params)
-    solver_state = _transformation(solver).init(params)
+    solver_state = transformation(solver).init(params)
     return State(params, loss, gradient, jnp.int32(0), solver_state)
 
 
 def advance(solver, state: State, loss_of) -> State:
     """One step of the search."""
-    params, solver_state = _update(
+    params, solver_state = update(
         solver, state.params, state.loss, state.gradient, state.solver_state, loss_of
     )
     if solver == "lbfgs":  # whose line search ended here and has both
@@ -49,30 +53,24 @@ def advance(solver, state: State, loss_of) -> State:
     return State(params, loss, gradient, state.steps + 1, solver_state)
 
 
-def _update(solver, params, loss, gradient, solver_state, loss_of):
-    updates, solver_state = _transformation(solver).update(
+def update(solver, params, loss, gradient, solver_state, loss_of):
+    updates, solver_state = transformation(solver).update(
         gradient, solver_state, params, value=loss, grad=gradient, value_fn=loss_of
     )
     return optax.apply_updates(params, updates), solver_state
 
 
-def max_norm(gradient) -> jax.Array:
-    leaves = [jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient)]
-    return reduce(jnp.maximum, leaves)
-
-
 def descend(solver, start, loss_of, tol, max_steps, norm=max_norm) -> State:
     """Steps until `norm` of the gradient is within `tol`."""
     step = partial(advance, solver, loss_of=loss_of)
-    return _repeat(step, begin(solver, start, loss_of), tol, max_steps, norm)
+    return repeat(step, begin(solver, start, loss_of), tol, max_steps, norm)
 
 
-def _repeat(step, state: State, tol, max_steps, norm) -> State:
-    def unfinished(state):
-        # False for NaN too: a search that left the numbers does not come back.
-        return (state.steps < max_steps) & (norm(state.gradient) > tol)
+def repeat(step, state: State, tol, max_steps, norm) -> State:
+    def goes_on(state):
+        return unfinished(norm(state.gradient), state.steps, tol, max_steps)
 
-    return jax.lax.while_loop(unfinished, step, state)
+    return jax.lax.while_loop(goes_on, step, state)
 
 
 def descend_in_batches(
@@ -85,18 +83,18 @@ def descend_in_batches(
     """
     loss_of = partial(loss_of_rows, chosen=None)
 
-    def update(carry, chosen):
+    def step(carry, chosen):
         params, solver_state = carry
         loss_of_batch = partial(loss_of_rows, chosen=chosen)
         there = jax.value_and_grad(loss_of_batch)(params)
-        return _update(solver, params, *there, solver_state, loss_of_batch), None
+        return update(solver, params, *there, solver_state, loss_of_batch), None
 
     def epoch(state):
         order = jax.random.permutation(jax.random.fold_in(key, state.steps), rows)
         batches = order[: rows - rows % batch_size].reshape(-1, batch_size)
         carry = state.params, state.solver_state
-        (params, solver_state), _ = jax.lax.scan(update, carry, batches)
+        (params, solver_state), _ = jax.lax.scan(step, carry, batches)
         loss, gradient = jax.value_and_grad(loss_of)(params)
         return State(params, loss, gradient, state.steps + 1, solver_state)
 
-    return _repeat(epoch, begin(solver, start, loss_of), tol, max_steps, max_norm)
+    return repeat(epoch, begin(solver, start, loss_of), tol, max_steps, max_norm)

@@ -1,57 +1,27 @@
-"""Fit by any optax optimiser, full batch, in one compiled loop."""
+"""The fit: from checked data, by one of the solvers, to a verdict."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from bcejax import _arguments as _checks
+from bcejax._sharding import replicated
 from bcejax._sigmoid import sigmoid
-from bcejax.logistic_regression._first_order import (
-    descend,
-    descend_in_batches,
-    max_norm,
-)
-from bcejax.logistic_regression._newton import certificate, newton
-from bcejax.logistic_regression._objective import (
+from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
+from bcejax.logistic_regression._large import sample_for_hessian, warm_start
+from bcejax.logistic_regression._newton import State, minimise, next_step
+from bcejax.logistic_regression._objective import objective
+from bcejax.logistic_regression._outcome import Fit, Found, Options, outcome
+from bcejax.logistic_regression._problem import (
     Params,
-    linear,
-    objective,
-    on_each_device,
-    problem,
-    separated,
-    table,
+    Problem,
+    checked_features,
+    checked_problem,
 )
-
-
-class Fit(NamedTuple):
-    """A fitted model and how the search ended; a pytree, so it can be vmapped over.
-
-    Attributes:
-      weights: `(d,)`, coefficients β of the features.
-      bias: `()`, the intercept b; 0 without one.
-      loss: `()`, the minimised objective, penalty included, in nats a row.
-      gradient_norm: `()`, largest absolute component of the gradient of `loss`.
-      steps: `()`, how many steps were taken over all rows.
-      converged: `()`, whether `gradient_norm` is within the tolerance, or the loss
-        within its rounding of the least, and the data are not separated.
-      newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
-        above its least value, near it. H is that of a sample of very many rows.
-      separated: `()`, whether there is a direction in which the weights can grow for
-        ever, and no row's loss does: then there is no optimum.
-    """
-
-    weights: jax.Array
-    bias: jax.Array
-    loss: jax.Array
-    gradient_norm: jax.Array
-    steps: jax.Array
-    converged: jax.Array
-    newton_decrement: jax.Array
-    separated: jax.Array
+from bcejax.logistic_regression._rows import linear
 
 
 def fit(
@@ -69,17 +39,21 @@ def fit(
     batch_size: int | None = None,
     key: jax.Array | None = None,
 ) -> Fit:
-    """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + (l2/2) ‖β‖².
+    """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
     Columns on one scale make every first-order solver faster: standardise first. Newton
     does not mind. Where columns are collinear, constant, or more than the rows, and
     there is no penalty, it returns one of the many optima, of moderate weights.
 
     Args:
-      features: `(n, d)`, real. 16-bit and integers are computed in float32.
+      features: `(n, d)`, real: an array, or a table of pandas, polars or Arrow, whose
+        names of columns go into the `Fit`. 16-bit and integers are computed in float32.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
-      l2: scalar, not negative. Penalty of the weights, not of the bias.
-      sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
+      l2: scalar or `(d,)`, not negative. Penalty of the weights, not of the bias; one
+        for each column, or the same for all. `l2 * features.var(0)` penalises them as
+        if the columns were standardised.
+      sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice. A row of
+        weight 0 does not count, whatever it holds.
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
       init: where to start: a `Fit` or (weights, bias). Zeros by default.
@@ -94,11 +68,12 @@ def fit(
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
-      TypeError: if an argument is not real, or `solver` is neither a name nor an optax
-        optimiser.
+      TypeError: if an argument or a column is not real, or `solver` is neither a name
+        nor an optax optimiser.
       ValueError: if a shape does not fit that of `features`, for an unknown solver, or
         for a `batch_size` that is not in [1, n], comes without `key`, or for a solver
-        of all rows.
+        of all rows. Outside jit and vmap also for a value that cannot be meant: a label
+        outside [0, 1], a negative weight or penalty, NaN or ∞ in a row that counts.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
@@ -109,58 +84,70 @@ def fit(
       J. Nocedal and S. J. Wright, Numerical optimization, 2nd edition, Springer 2006:
       chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
-    data = map(_checks.array, (features, labels, l2, sample_weight, offset))
-    return _fit(*data, init, tol, max_steps, fit_intercept, solver, batch_size, key)
+    given, names = read(features, labels, l2, sample_weight, offset)
+    model, sound = compiled_fit(
+        given, init, tol, max_steps, key, fit_intercept, solver, batch_size
+    )
+    refuse(sound, given, names)
+    there = sample_weight is not None, offset is not None
+    return model._replace(options=Options(fit_intercept, *there, names))
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
-def _fit(
-    features,
-    labels,
-    l2,
-    sample_weight,
-    offset,
-    init,
-    tol,
-    max_steps,
-    fit_intercept,
-    solver,
-    batch_size=None,
-    key=None,
-) -> Fit:
-    data = problem(features, labels, l2, sample_weight, offset)
-    start = _start(init, data.features, fit_intercept)
-
+def compiled_fit(
+    given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None
+) -> tuple[Fit, jax.Array]:
+    data = checked_problem(*given)
+    start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
-        rows = _checked_batches(data, solver, batch_size, key)
-        loss_of_rows = partial(_loss_of_rows, data, fit_intercept)
-        state = descend_in_batches(
-            solver, start, loss_of_rows, rows, batch_size, key, tol, max_steps
-        )
-        found = certificate(data, state, fit_intercept)
-    elif solver == "newton":
-        found = newton(data, start, fit_intercept, tol, max_steps)
+        check_batches(solver, batch_size, len(data.features), key)
+    if solver == "newton":
+        found = by_newton(data, start, fit_intercept, tol, max_steps)
     else:
-        state = descend(solver, start, _free(data, fit_intercept), tol, max_steps)
-        found = certificate(data, state, fit_intercept)
-    norm = max_norm(found.gradient)
-    apart = separated(found.params, found.step, data)
-    # What the decrement has left to gain, and the loss as the dtype rounds it.
-    rounding = 4 * jnp.finfo(found.loss.dtype).eps * found.loss
-    settled = (norm <= tol) | (found.decrement**2 / 2 <= rounding)
-    return Fit(
-        *found.params,
-        found.loss,
-        norm,
-        found.steps,
-        settled & ~apart,
-        found.decrement,
-        apart,
+        loss_of = partial(free_objective, data, fit_intercept)
+        if batch_size is None:
+            state = descend(solver, start, loss_of, tol, max_steps)
+        else:
+            batches = len(data.features), batch_size, key
+            state = descend_in_batches(solver, start, loss_of, *batches, tol, max_steps)
+        found = seen_by_newton(data, state, fit_intercept)
+    model = outcome(found, data, tol)
+    return model, is_sound(given, model.loss + model.gradient_norm)
+
+
+def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
+    sample = rows, at = sample_for_hessian(data, fit_intercept)
+    state = warm_start(data, sample, start, tol, max_steps)
+    state = minimise(data, at, state, tol, max_steps)
+    return Found(
+        at.params(state.point),
+        state.loss,
+        at.slope(state.gradient),
+        state.steps,
+        *next_step(rows, at, state),
     )
 
 
-def _checked_batches(data, solver, batch_size, key) -> int:
-    rows = len(data.features)
+def seen_by_newton(data: Problem, found, fit_intercept) -> Found:
+    """Where a first-order search ended, and the step Newton would take from there."""
+    rows, at = sample_for_hessian(data, fit_intercept)
+    params, loss, gradient, steps, _ = found
+    state = State(at.point(params), loss, at.gradient(gradient), steps)
+    return Found(params, loss, gradient, steps, *next_step(rows, at, state))
+
+
+def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):
+    """The objective of the parameters that may move, of all rows or of chosen ones."""
+    if chosen is not None:
+        every = len(data.features) / len(chosen)
+        data = data.rows(lambda a: a[chosen])
+        data = data._replace(share=data.share * every)
+    if not fit_intercept:
+        params = params._replace(bias=jnp.zeros_like(params.bias))
+    return objective(params, data)
+
+
+def check_batches(solver, batch_size: int, rows: int, key) -> None:
     if isinstance(solver, str):
         raise ValueError(
             f'solver "{solver}" takes all rows at once: batch_size is for an optax '
@@ -170,68 +157,9 @@ def _checked_batches(data, solver, batch_size, key) -> int:
         raise ValueError(f"batch_size must be 1 to {rows}, the rows, got {batch_size}.")
     if key is None:
         raise ValueError("batch_size needs a key, such as jax.random.key(0).")
-    return rows
 
 
-def _loss_of_rows(data, fit_intercept, params, chosen):
-    """The objective, estimated from the chosen rows."""
-    if chosen is not None:
-        every = len(data.features) / len(chosen)
-        data = jax.tree.map(lambda a: a[chosen] if a.ndim else a, data)
-        data = data._replace(share=data.share * every)
-    return _free(data, fit_intercept)(params)
-
-
-def _free(data, fit_intercept):
-    """The objective of the parameters that are free to move."""
-    if fit_intercept:
-        return partial(objective, problem=data)
-    return lambda params: objective((params[0], jnp.zeros_like(params[1])), data)
-
-
-def predict_logits(fit: Fit, features: ArrayLike) -> jax.Array:
-    """Logits x·β + b of new features; add the offset yourself if there was one.
-
-    Args:
-      fit: a fitted model of d features.
-      features: `(n, d)`, real.
-    Returns:
-      `(n,)`, float32 or float64.
-    Raises:
-      TypeError: if `features` is not real.
-      ValueError: if `features` has another number of columns, or `fit` holds several.
-    Example:
-      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
-      >>> print(predict_logits(model, jnp.array([[1.5], [3.0]])))
-      [0. 1.36]
-    """
-    features = table(features)
-    if fit.weights.ndim != 1:
-        raise ValueError(
-            f"fit must hold one, got weights {fit.weights.shape}: vmap over fits."
-        )
-    if features.shape[1:] != fit.weights.shape:
-        raise ValueError(
-            f"features must have the {fit.weights.size} columns of the fit, "
-            f"got shape {features.shape}."
-        )
-    return linear((fit.weights, fit.bias), features)
-
-
-def predict_probs(fit: Fit, features: ArrayLike) -> jax.Array:
-    """Probabilities of label 1, σ of `predict_logits`, whose arguments these are.
-
-    Returns:
-      `(n,)`, float32 or float64, in [0, 1].
-    Example:
-      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
-      >>> print(predict_probs(model, jnp.array([[1.5], [3.0]])))
-      [0.5 0.796]
-    """
-    return sigmoid(predict_logits(fit, features))
-
-
-def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Params:
+def checked_start(init: Fit | Params | None, features, fit_intercept) -> Params:
     columns, dtype = features.shape[1], features.dtype
     weights, bias = (jnp.zeros(columns), jnp.zeros(())) if init is None else init[:2]
     weights, bias = jnp.asarray(weights), jnp.asarray(bias)
@@ -241,6 +169,55 @@ def _start(init: Fit | Params | None, features: jax.Array, fit_intercept) -> Par
             f"bias, got {weights.shape} and {bias.shape} for {columns} columns."
         )
     bias = bias if fit_intercept else jnp.zeros_like(bias)
-    params = weights.astype(dtype), bias.astype(dtype)
-    # On the mesh of sharded features, whole on each device: so is then the gradient.
-    return on_each_device(params, features)
+    params = Params(weights.astype(dtype), bias.astype(dtype))
+    # Replicated on the mesh of sharded features, so that the gradient is so as well.
+    return replicated(params, features)
+
+
+def predict_logits(model: Fit, features: ArrayLike) -> jax.Array:
+    """Logits x·β + b of new features; add the offset yourself if there was one.
+
+    Args:
+      model: a fitted model of d features.
+      features: `(n, d)`, real: an array, or a table. If the model was fitted on a table
+        its columns are found by name, in any order.
+    Returns:
+      `(n,)`, float32 or float64.
+    Raises:
+      TypeError: if `features` is not real.
+      ValueError: if `features` has another number of columns or lacks one by name, or
+        `model` holds several.
+    Example:
+      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
+      >>> print(predict_logits(model, jnp.array([[1.5], [3.0]])))
+      [0. 1.36]
+    """
+    features, _ = read_features(features, model.options.columns)
+    return logits_of_model(model, features)
+
+
+def logits_of_model(model: Fit | Params, features) -> jax.Array:
+    features = checked_features(features)
+    if model.weights.ndim != 1:
+        raise ValueError(
+            f"model must hold one, got weights {model.weights.shape}: vmap over fits."
+        )
+    if features.shape[1:] != model.weights.shape:
+        raise ValueError(
+            f"features must have the {model.weights.size} columns of the fit, "
+            f"got shape {features.shape}."
+        )
+    return linear(Params(model.weights, model.bias), features)
+
+
+def predict_probs(model: Fit, features: ArrayLike) -> jax.Array:
+    """Probabilities of label 1, σ of `predict_logits`, whose arguments these are.
+
+    Returns:
+      `(n,)`, float32 or float64, in [0, 1].
+    Example:
+      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
+      >>> print(predict_probs(model, jnp.array([[1.5], [3.0]])))
+      [0.5 0.796]
+    """
+    return sigmoid(predict_logits(model, features))

@@ -1,184 +1,119 @@
-"""What is minimised: the weighted mean loss of a linear model plus an l2 penalty."""
+"""What a fit minimises, its gradient and its Hessian.
 
-from typing import NamedTuple
+With xᵢ = featuresᵢ·β + b + offsetᵢ the logit of a row and sᵢ its share,
+
+    f      =  Σ sᵢ ℓ(xᵢ, yᵢ)  +  Σⱼ (l2ⱼ/2) βⱼ²
+    ∂f/∂β  =  Σ sᵢ (σ(xᵢ) − yᵢ) featuresᵢ  +  l2 β,     ∂f/∂b = Σ sᵢ (σ(xᵢ) − yᵢ)
+    H      =  Σ cᵢ zᵢ zᵢᵀ  +  diag(l2 unit², 0),        cᵢ = sᵢ σ(xᵢ) σ(−xᵢ)
+
+H is that in the coordinates of `_scaling`, zᵢ the features of a row there and its 1.
+"""
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
-from bcejax import _arguments as _checks
-from bcejax._bce import bce_dx as _bce_dx
-from bcejax._bce import bce_unweighted as _bce_unweighted
-from bcejax._range_check import in_range
+from bcejax._bce import bce_unweighted
+from bcejax._numerics.sigmoid import sigmoid_slope
+from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
+from bcejax.logistic_regression._scaling import Scaling, positive_or_one
 
-Params = tuple[jax.Array, jax.Array]  # weights (d,) and bias ()
-
-
-BLOCK = 2**19  # features at once: 2 MB of float32, which two cores' caches hold
+MOST_PENALTY = 1e-8  # of the largest float: products with it do not overflow
 
 
-class Problem(NamedTuple):
-    """Checked data, all of one floating dtype."""
-
-    features: jax.Array  # (n, d)
-    labels: jax.Array  # (n,)
-    share: jax.Array  # (n,), of each row in the mean: sums to 1
-    offset: jax.Array  # (n,)
-    l2: jax.Array  # ()
-
-
-def problem(features, labels, l2, sample_weight, offset) -> Problem:
-    """The data, or an error that names the argument that does not fit."""
-    features = table(features)
-    rows = features[:, 0]
-
-    def column(x, name):
-        return _checks.same_shape_or_scalar(
-            _checks.real(x, name), name, rows, "a column of features"
-        )
-
-    labels = _checks.real(labels, "labels")
-    if labels.shape != rows.shape:
-        raise ValueError(
-            "labels must hold one value per row of features, "
-            f"got labels {labels.shape} and features {features.shape}."
-        )
-    weight = column(1 if sample_weight is None else sample_weight, "sample_weight")
-    offset = column(0 if offset is None else offset, "offset")
-    l2 = _checks.real(l2, "l2")
-    if l2.ndim:
-        raise ValueError(f"l2 must be a scalar, got shape {l2.shape}: vmap over it.")
-
-    labels, weight, offset, l2 = (
-        a.astype(features.dtype) for a in (labels, weight, offset, l2)
-    )
-    labels = in_range(labels, "labels", 0, 1)
-    weight = in_range(weight, "sample_weight", 0, jnp.inf)
-    l2 = in_range(l2, "l2", 0, jnp.inf)
-    # Divided by the largest first, so that the sum does not overflow. Without a barrier
-    # XLA of jax 0.10.0 divides by the product of both, which is infinite.
-    weight = jax.lax.optimization_barrier(weight / weight.max())
-    return Problem(features, labels, weight / weight.sum(), offset, l2)
-
-
-def table(features) -> jax.Array:
-    """Features as a matrix of float32 or float64."""
-    features = _checks.real(features, "features")
-    if features.ndim != 2 or 0 in features.shape:
-        raise ValueError(
-            "features must have shape (rows, columns), neither of them 0, "
-            f"got {features.shape}: a single column is features[:, None]."
-        )
-    return features.astype(_checks.widened(features.dtype))
-
-
-def linear(params: Params, features: jax.Array) -> jax.Array:
-    weights, bias = params
-    # HIGHEST because accelerators would otherwise round the factors to fewer bits.
-    return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) + bias
-
-
-def over_rows(a: jax.Array, b: jax.Array) -> jax.Array:
-    """aᵀ b, on a mesh whole on each device."""
-    highest = jax.lax.Precision.HIGHEST
-    return jnp.matmul(a.T, b, precision=highest, out_sharding=_whole(b))
-
-
-def pick(a: jax.Array, rows: jax.Array) -> jax.Array:
-    """Some rows, on a mesh whole on each device."""
-    return a.at[rows].get(out_sharding=_whole(a))
-
-
-def on_each_device(tree, features: jax.Array):
-    """Arrays, whole on each device of the mesh that the features are on, if it is."""
-    sharding = _whole(features)
-    return jax.sharding.reshard(tree, sharding) if sharding else tree
-
-
-def _whole(a: jax.Array) -> NamedSharding | None:
-    mesh = jax.typeof(a).sharding.mesh
-    return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
-
-
-def objective(params: Params, problem: Problem) -> jax.Array:
-    """The loss at `params`, with one pass over the features for value and gradient."""
-    return _objective(params, problem)
+def objective(params: Params, data: Problem) -> jax.Array:
+    """f at `params`. One pass over the features finds it and its gradient."""
+    return _objective(params, data)
 
 
 @jax.custom_vjp
-def _objective(params: Params, problem: Problem) -> jax.Array:
-    weights, _ = params
-    loss = over_blocks(lambda block: _row_losses(params, block), problem)
-    return loss + problem.l2 / 2 * jnp.sum(jnp.square(weights))
+def _objective(params: Params, data: Problem) -> jax.Array:
+    loss = sum_over_blocks(lambda block: loss_of_rows(params, block), data)
+    return loss + penalty(params, data)
 
 
-def _forward(params: Params, problem: Problem):
+def _forward(params: Params, data: Problem):
     # Not left to autodiff, which would keep the logits of all blocks for a second pass.
-    loss, (slope, bias_slope) = over_blocks(
-        lambda block: jax.value_and_grad(_row_losses)(params, block), problem
+    loss, slope = sum_over_blocks(
+        lambda block: jax.value_and_grad(loss_of_rows)(params, block), data
     )
-    weights, _ = params
-    loss += problem.l2 / 2 * jnp.sum(jnp.square(weights))
-    return loss, (slope + problem.l2 * weights, bias_slope)
+    slope = slope._replace(weights=slope.weights + data.l2 * params.weights)
+    return loss + penalty(params, data), slope
 
 
-def _backward(gradient: Params, loss_bar: jax.Array):
-    return jax.tree.map(lambda leaf: loss_bar * leaf, gradient), None
+def _backward(slope: Params, loss_bar: jax.Array):
+    return jax.tree.map(lambda leaf: loss_bar * leaf, slope), None
 
 
 _objective.defvjp(_forward, _backward)
 
 
-def _row_losses(params: Params, block: Problem) -> jax.Array:
-    losses = _bce_unweighted(
-        linear(params, block.features) + block.offset, block.labels
-    )
-    # Rows of no weight are left out rather than multiplied by 0: their loss may be ∞.
-    return jnp.sum(block.share * losses, where=block.share != 0)
+def loss_of_rows(params: Params, data: Problem) -> jax.Array:
+    losses = bce_unweighted(logits_of(params, data), data.labels)
+    # Rows of share 0 are left out rather than multiplied by 0: their loss may be ∞.
+    return jnp.sum(data.share * losses, where=data.share != 0)
 
 
-def over_blocks(function, problem: Problem):
-    """The sum of `function` over blocks of rows that stay in cache."""
-    features = problem.features
-    rows = max(BLOCK // features.shape[1], 1)
-    if len(features) <= 2 * rows or not jax.typeof(features).sharding.mesh.empty:
-        return function(problem)
-
-    def block(start, size):
-        def part(a):
-            return jax.lax.dynamic_slice_in_dim(a, start, size) if a.ndim else a
-
-        return jax.tree.map(part, problem)
-
-    blocks, rest = divmod(len(features), rows)
-    first = function(block(0, rest or rows))
-    start = rest or rows
-
-    def add(i, total):
-        more = function(block(start + i * rows, rows))
-        return jax.tree.map(jnp.add, total, more)
-
-    return jax.lax.fori_loop(0, blocks - (rest == 0), add, first)
+def penalty(params: Params, data: Problem) -> jax.Array:
+    return jnp.sum(data.l2 / 2 * jnp.square(params.weights))
 
 
-def separated(params: Params, step: Params, problem: Problem) -> jax.Array:
-    """Whether the loss has a limit at infinity in place of an optimum.
+def logits_of(params: Params, data: Problem) -> jax.Array:
+    return linear(params, data.features) + data.offset
 
-    What is not penalised, all of the model or with l2 > 0 its bias alone, can then put
-    every row on its own side of 0, or leave it on the border: scaling it up for ever
-    lowers the loss. `params` do so themselves, or do not for the rows on the border;
-    the next `step` of Newton's method then moves none to the wrong side, and some far.
-    """
-    weights, bias = jax.tree.map(lambda *both: jnp.stack(both, -1), params, step)
-    weights = jnp.where(problem.l2 > 0, 0, weights)
-    logits, moved = linear((weights, bias), problem.features).T
-    positive, negative = problem.labels == 1, problem.labels == 0
-    right = (positive & (logits > 0)) | (negative & (logits < 0))
-    ahead = jnp.where(positive, moved, jnp.where(negative, -moved, -jnp.abs(moved)))
-    ahead = jnp.where(problem.share == 0, 0, ahead)
-    # Far by the rows that still pull: others move for nothing.
-    pull = jnp.abs(_bce_dx(logits + problem.offset, problem.labels, None))
-    pulls = (pull > jnp.finfo(pull.dtype).tiny) | (problem.l2 > 0)
-    far = jnp.max(jnp.where(pulls, ahead, 0))
-    along = (far > 0.05) & (jnp.min(ahead) >= -1e-3 * far)
-    return along | jnp.all(right | (problem.share == 0))
+
+def curvature_of_rows(params: Params, data: Problem) -> jax.Array:
+    """cᵢ = sᵢ σ(xᵢ) σ(−xᵢ)."""
+    return data.share * sigmoid_slope(logits_of(params, data))
+
+
+def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
+    """H, stored."""
+    params, table = at.params(point), at.table
+
+    def sum_over(rows):
+        def of_block(block):
+            z = rows(block)
+            return sum_over_rows(curvature_of_rows(params, block)[:, None] * z, z)
+
+        return sum_over_blocks(of_block, data)
+
+    if table is None:
+        h = sum_over(at.rows)
+    else:
+        h = jax.lax.cond(
+            table.good,
+            lambda: at.from_table(table, sum_over(table.rows)),
+            lambda: sum_over(at.rows),
+        )
+    return h + jnp.diag(penalty_curvature(data, at))
+
+
+def hessian_product(data: Problem, at: Scaling, point: jax.Array):
+    """v ↦ H v, in one pass over the rows: Σ cᵢ (zᵢ·v) zᵢ + diag(l2 unit², 0) v."""
+    curved = data._replace(share=curvature_of_rows(at.params(point), data))
+    of_penalty = penalty_curvature(data, at)
+
+    def product(v):
+        params = at.params(v)  # the one whose logits are zᵢ·v
+
+        def of_block(block):
+            push = block.share * linear(params, block.features)
+            return Params(sum_over_rows(push, block.features), jnp.sum(push))
+
+        return at.gradient(sum_over_blocks(of_block, curved)) + of_penalty * v
+
+    return product
+
+
+def hessian_diagonal(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
+    """The diagonal of H, if c has nothing to do with z, whose squares average 1."""
+    of_rows = jnp.sum(curvature_of_rows(at.params(point), data))
+    return positive_or_one(of_rows + penalty_curvature(data, at))
+
+
+def penalty_curvature(data: Problem, at: Scaling) -> jax.Array:
+    """The diagonal of diag(l2 unit², 0), which exceeds the dtype for a tiny column."""
+    of_weights = jnp.square(jnp.sqrt(data.l2) * at.unit)
+    most = MOST_PENALTY * jnp.finfo(of_weights.dtype).max
+    return jnp.append(jnp.minimum(of_weights, most), 0)

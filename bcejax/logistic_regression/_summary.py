@@ -1,6 +1,9 @@
-"""What to say of a fit: tests of its coefficients, and how well the model fits."""
+"""A fit told as a table: tests of its coefficients, and how well the model fits."""
 
+import html
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,31 +11,160 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax import _arguments as _checks
-from bcejax._bce import bce_unweighted as _bce_unweighted
-from bcejax._bernoulli import bernoulli_divergence as _bernoulli_divergence
-from bcejax._numerics.sigmoid import logit as _logit
-from bcejax._optimal_logit import best_logit as _optimal_logit
-from bcejax.logistic_regression._fit import Fit
-from bcejax.logistic_regression._inference import (
-    covariance,
+from bcejax._bce import bce_unweighted
+from bcejax._bernoulli import bernoulli_divergence
+from bcejax._numerics.sigmoid import logit
+from bcejax._optimal_logit import best_logit
+from bcejax.logistic_regression._covariance import (
+    check_kind,
+    compiled_covariance,
     fitted_logits,
-    total_weight,
 )
-from bcejax.logistic_regression._objective import problem
-from bcejax.logistic_regression._table import Coefficient, Summary
+from bcejax.logistic_regression._given import read_again, refuse
+from bcejax.logistic_regression._objective import penalty
+from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._problem import Params, checked_problem, total_weight
+from bcejax.logistic_regression._separation import separation
+
+TESTS = "coefficient", "std. error", "z", "p-value"
+SAME_LOSS = 1e-4  # of the loss, or in nats, that rounding may change it by
+WIDTH = 80  # characters of a printed table
+
+
+class Coefficient(NamedTuple):
+    """One line of a `Summary`: what the logit gains per unit of a feature.
+
+    Attributes:
+      name: of the feature, or "bias".
+      value: β, in nats.
+      standard_error: root of its variance; ∞ if the data leave it undetermined.
+      z: value / standard_error.
+      p_value: how often chance alone would take a true 0 that far from 0.
+      low, high: ends of the confidence interval of β.
+      odds_ratio: exp β, by which a unit of the feature multiplies the odds.
+      odds_low, odds_high: ends of its confidence interval.
+    """
+
+    name: str
+    value: float
+    standard_error: float
+    z: float
+    p_value: float
+    low: float
+    high: float
+    odds_ratio: float
+    odds_low: float
+    odds_high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Coefficients and figures of merit of a fit; print it, or see it in a notebook.
+
+    Attributes:
+      coefficients: a `Coefficient` per feature, and the bias last.
+      kind: of the covariance, "fisher" or "sandwich".
+      level: of the confidence intervals, such as 0.95.
+      converged: whether the fit has converged; if not, the figures mean nothing.
+      escapes: for each coefficient 1 if it runs to +∞, −1 if to −∞, and 0 if it has an
+        optimum: what `separation` finds of a fit that has not converged.
+      n: Σ w, the number of rows if they are not weighted.
+      log_likelihood: −Σ w ℓ, in nats.
+      deviance: 2 Σ w KL(y ‖ σ(x)), which is −2 log_likelihood for labels 0 and 1.
+      null_deviance: that of the best constant (plus the offset).
+      mcfadden_r2: 1 − log_likelihood / that of the best constant.
+      aic, bic: −2 log_likelihood + k · 2 or k · log n, for k coefficients. The penalty
+        of the fit is not in them.
+    """
+
+    coefficients: tuple[Coefficient, ...]
+    kind: str
+    level: float
+    converged: bool
+    escapes: tuple[int, ...]
+    n: float
+    log_likelihood: float
+    deviance: float
+    null_deviance: float
+    mcfadden_r2: float
+    aic: float
+    bic: float
+
+    def to_dict(self) -> dict:
+        """Plain dicts, lists, strings, floats and bools; ∞ and NaN stay floats."""
+        coefficients = [c._asdict() for c in self.coefficients]
+        lists = {"coefficients": coefficients, "escapes": list(self.escapes)}
+        return asdict(self) | lists
+
+    def __str__(self) -> str:
+        ends = self._ends()
+        first = [[c.name, *map(number, c[1:7])] for c in self.coefficients]
+        second = [[c.name, *map(number, c[7:])] for c in self.coefficients]
+        tests = aligned([["", *TESTS, *ends], *first])
+        odds = aligned([["", "odds ratio", *ends], *second])
+        return "\n\n".join([self._title(), tests, odds, "\n".join(self._merits())])
+
+    def _repr_html_(self) -> str:
+        ends = self._ends()
+        head = ["", *TESTS, *ends, "odds ratio", *ends]
+        lines = [[c.name, *map(number, c[1:])] for c in self.coefficients]
+        table = html_row("th", head) + "".join(html_row("td", line) for line in lines)
+        notes = "<br>".join(map(html.escape, self._merits()))
+        return f"<p>{self._title()}</p><table>{table}</table><p>{notes}</p>"
+
+    def _title(self) -> str:
+        end = "converged" if self.converged else "NOT CONVERGED: trust no figure"
+        places = zip(self.coefficients, self.escapes, strict=True)
+        runs = [f"{c.name} to {'−+'[to > 0]}∞" for c, to in places if to]
+        if runs:
+            end += f",\nthe data are separated: {', '.join(runs)}"
+        return f"Logistic regression, n = {self.n:,.10g}, {end}"
+
+    def _ends(self) -> list[str]:
+        return [f"{50 * (1 + side * self.level):.4g}%" for side in (-1, 1)]
+
+    def _merits(self) -> list[str]:
+        return [
+            f"deviance {self.deviance:,.2f}, null deviance {self.null_deviance:,.2f}",
+            f"McFadden R² {self.mcfadden_r2:.4f}, AIC {self.aic:,.2f}, "
+            f"BIC {self.bic:,.2f}",
+            f"standard errors: {self.kind}",
+        ]
+
+
+def html_row(tag: str, cells: list[str]) -> str:
+    inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inner}</tr>"
+
+
+def number(x: float) -> str:
+    return f"{x:.4g}"
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Columns two spaces apart within WIDTH, for which long names are cut."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    room = min(widths[0], WIDTH - sum(2 + width for width in widths[1:]))
+
+    def line(name, *cells):
+        name = " ".join(name.split())
+        name = name if len(name) <= room else name[: room - 1] + "…"
+        rest = zip(cells, widths[1:], strict=True)
+        return name.ljust(room) + "".join(f"  {c:>{width}}" for c, width in rest)
+
+    return "\n".join(line(*cells).rstrip() for cells in lines)
 
 
 def summary(
-    fit: Fit,
+    model: Fit,
     features: ArrayLike,
     labels: ArrayLike,
     *,
     names: Sequence[str] | None = None,
-    l2: ArrayLike = 0.0,
+    l2: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     offset: ArrayLike | None = None,
-    fit_intercept: bool = True,
+    fit_intercept: bool | None = None,
     level: float = 0.95,
     kind: str = "fisher",
 ) -> Summary:
@@ -43,13 +175,15 @@ def summary(
     of `covariance`. Not for jit: the result holds Python numbers.
 
     Args:
-      names: of the d features; x0, x1, ... by default.
+      names: of the d features; by default those of the table that was fitted, or x0,
+        x1, ...
       level: of the confidence intervals, between 0 and 1.
     Returns:
       A `Summary`.
     Raises:
       TypeError: if an argument is not real.
-      ValueError: if a shape does not fit that of `features`, there are not d names,
+      ValueError: if a shape does not fit that of `features`, the data or options are
+        not those of the fit, a value cannot be meant, there are not d names,
         `level` is not between 0 and 1, or `kind` is unknown.
     Example:
       >>> from bcejax.logistic_regression import fit
@@ -77,22 +211,33 @@ def summary(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
-    options = {"l2": l2, "sample_weight": sample_weight, "offset": offset}
-    variance = jnp.diag(
-        covariance(
-            fit, features, labels, **options, fit_intercept=fit_intercept, kind=kind
-        )
+    check_kind(kind)
+    given, columns, fit_intercept = read_again(
+        model, features, labels, l2, sample_weight, offset, fit_intercept
     )
-    data = map(_checks.array, (features, labels, *options.values()))
-    n, *totals = np.asarray(_totals(fit, *data), np.float64).tolist()
-    value = np.append(fit.weights, fit.bias)[: variance.size]
-    names = _names(names, fit, fit_intercept)
-    loss, null_loss, half_deviance, half_null_deviance = totals
+    variance, sound = compiled_covariance(model, given, fit_intercept, kind)
+    refuse(sound, given, columns)
+    variance = jnp.diag(variance)
+    n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
+    value = np.append(model.weights, model.bias)[: variance.size]
+    names = checked_names(columns if names is None else names, model, fit_intercept)
+    objective, loss, null_loss, half_deviance, half_null_deviance = totals
+    check_loss(float(model.loss), objective)
+    escapes = np.zeros(variance.size, int)
+    if not model.converged:
+        escapes = separation(
+            given.features,
+            given.labels,
+            l2=given.l2,
+            sample_weight=sample_weight,
+            fit_intercept=fit_intercept,
+        )[: variance.size]
     return Summary(
-        coefficients=_coefficients(names, value, variance, level),
+        coefficients=coefficient_lines(names, value, variance, level),
         kind=kind,
         level=float(level),
-        converged=bool(fit.converged),
+        converged=bool(model.converged),
+        escapes=tuple(escapes.tolist()),
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -103,8 +248,20 @@ def summary(
     )
 
 
-def _names(names, fit: Fit, fit_intercept: bool) -> list[str]:
-    count = fit.weights.size
+def check_loss(fitted: float, found: float) -> None:
+    """That the data are those of the fit, by the loss that the fit has on them.
+
+    A model that was put together by hand may have NaN for its loss.
+    """
+    if abs(found - fitted) > SAME_LOSS * abs(fitted) + SAME_LOSS:  # False for NaN
+        raise ValueError(
+            "features, labels and options must be those of the fit, whose loss is "
+            f"{fitted:.6g}; on these it is {found:.6g}."
+        )
+
+
+def checked_names(names, model: Fit, fit_intercept: bool) -> list[str]:
+    count = model.weights.size
     names = [f"x{i}" for i in range(count)] if names is None else list(map(str, names))
     if len(names) != count:
         raise ValueError(
@@ -114,7 +271,7 @@ def _names(names, fit: Fit, fit_intercept: bool) -> list[str]:
     return names + ["bias"] * fit_intercept
 
 
-def _coefficients(names, value, variance, level: float) -> tuple[Coefficient, ...]:
+def coefficient_lines(names, value, variance, level: float) -> tuple[Coefficient, ...]:
     value, error = np.float64(value), np.sqrt(np.float64(variance))
     with np.errstate(all="ignore"):  # ∞ and NaN are answers here
         z = value / error
@@ -127,17 +284,20 @@ def _coefficients(names, value, variance, level: float) -> tuple[Coefficient, ..
 
 
 @jax.jit
-def _totals(fit, features, labels, l2, sample_weight, offset) -> jax.Array:
-    """Σ w, and Σ w times the losses and the divergences, of the fit and of the null."""
-    data = problem(features, labels, l2, sample_weight, offset)
-    best = _optimal_logit(
-        data.labels, data.share, None if offset is None else data.offset, None
-    )
-    fitted = fitted_logits(fit, data)
+def totals_of(model: Fit, given) -> jax.Array:
+    """Σ w, and Σ w times the losses and the divergences, of the fit and of the null.
+
+    The first number is Σ w, the second the objective of the fit.
+    """
+    data = checked_problem(*given)
+    offset = None if given.offset is None else data.offset
+    best = best_logit(data.labels, data.share, offset, None)
+    fitted = fitted_logits(model, data)
     # Zeros that are sharded as the labels are: jax 0.12 does not shard `zeros_like`.
     logits = fitted, 0 * data.labels + data.offset + best
-    losses = [_bce_unweighted(x, data.labels) for x in logits]
-    losses += [_bernoulli_divergence(_logit(data.labels), x) for x in logits]
+    losses = [bce_unweighted(x, data.labels) for x in logits]
+    losses += [bernoulli_divergence(logit(data.labels), x) for x in logits]
     means = [jnp.sum(data.share * a, where=data.share != 0) for a in losses]
-    total = total_weight(sample_weight, data)
-    return jnp.stack([total, *(total * mean for mean in means)])
+    total = total_weight(given.sample_weight, data)
+    least = means[0] + penalty(Params(*model[:2]), data)
+    return jnp.stack([total, least, *(total * mean for mean in means)])

@@ -1,14 +1,17 @@
-"""How good the logits of a binary classifier are, any classifier's.
+"""How good the logits of a binary classifier are, of any classifier.
 
-Weighted means over rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its probability,
+They are weighted means over rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its
+probability,
 
-    log_loss     Σ wᵢ ℓ(xᵢ, yᵢ) / Σ wᵢ,    in nats,
-    brier_score  Σ wᵢ (pᵢ − yᵢ)² / Σ wᵢ,
-    roc_auc      how often a positive row has the greater logit of a pair,
-    calibration  the means of p and of y among rows of similar p.
+  log_loss     Σ wᵢ ℓ(xᵢ, yᵢ) / Σ wᵢ, in nats
+  brier_score  Σ wᵢ (pᵢ − yᵢ)² / Σ wᵢ
+  roc_auc      how often a positive row has the greater logit of a pair
+  calibration  the means of p and of y among rows of similar p, as a
+  Calibration  value that holds them bin by bin
 
-A weight of 2 counts a row twice, and only the ratios of the weights matter. Labels may
-be probabilities: y counts as y of a positive and 1 − y of a negative row. 16-bit logits
+All are pure functions: jit them, vmap them, and give them sharded arrays. A weight of 2
+counts a row twice, and only the ratios of the weights matter. Labels may be
+probabilities: y counts as y of a positive and 1 − y of a negative row. 16-bit logits
 are computed in float32, and so are the results: a mean over many rows has more digits
 than one of them. NaN in gives NaN out. Labels outside [0, 1] and negative weights are
 errors under `jax.experimental.checkify.checkify`.
@@ -21,15 +24,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
-from bcejax import _arguments as _checks
-from bcejax._bce import bce_dx as _bce_dx
-from bcejax._bce import bce_unweighted as _bce_unweighted
-from bcejax._numerics.limits import times_or_zero as _times
-from bcejax._numerics.sigmoid import sigmoid as _sigmoid
+from bcejax._arguments import array, floating, real, same_shape_or_scalar, widened
+from bcejax._bce import bce_dx, bce_unweighted
+from bcejax._numerics.limits import times_or_zero
+from bcejax._numerics.sigmoid import sigmoid
 from bcejax._range_check import in_range
+from bcejax._sharding import replicated
+
+__all__ = ["Calibration", "brier_score", "calibration", "log_loss", "roc_auc"]
+
+_LANES = 1024  # partial sums of each bin of a calibration curve
 
 
 def log_loss(
@@ -56,7 +62,7 @@ def log_loss(
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
-    return _apply(_log_loss, logits, labels, weights)
+    return _checked(_log_loss, logits, labels, weights)
 
 
 def brier_score(
@@ -79,7 +85,7 @@ def brier_score(
       G. W. Brier, Verification of forecasts expressed in terms of probability, Mon.
       Weather Rev. 78 (1950), 1-3.
     """
-    return _apply(_brier_score, logits, labels, weights)
+    return _checked(_brier_score, logits, labels, weights)
 
 
 def roc_auc(
@@ -101,7 +107,7 @@ def roc_auc(
       J. A. Hanley and B. J. McNeil, The meaning and use of the area under a receiver
       operating characteristic (ROC) curve, Radiology 143 (1982), 29-36.
     """
-    return _apply(_roc_auc, logits, labels, weights)
+    return _checked(_roc_auc, logits, labels, weights)
 
 
 class Calibration(NamedTuple):
@@ -155,44 +161,44 @@ def calibration(
         raise ValueError(f"bins must be at least 1, got {bins}.")
     if strategy not in ("uniform", "quantile"):
         raise ValueError(f'strategy must be "uniform" or "quantile", got {strategy!r}.')
-    return _apply(_calibration, logits, labels, weights, bins, strategy)
+    return _checked(_calibration, logits, labels, weights, bins, strategy)
 
 
-def _apply(core, logits, labels, weights, *options):
-    logits, labels, weights = map(_checks.array, (logits, labels, weights))
+def _checked(core, logits, labels, weights, *options):
+    logits, labels, weights = map(array, (logits, labels, weights))
     return _compiled(core, options, logits, labels, weights)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _compiled(core, options, logits, labels, weights):
     hint = " The order of arguments is (logits, labels)."
-    x = _checks.floating(logits, "logits", hint)
+    x = floating(logits, "logits", hint)
     if x.ndim != 1 or x.size == 0:
         raise ValueError(
             f"logits must have shape (rows,), at least one, got {x.shape}: "
             "a single column is logits[:, 0]; vmap over more."
         )
-    y = _checks.real(labels, "labels")
-    w = _checks.real(1 if weights is None else weights, "weights")
-    y = _checks.same_shape_or_scalar(y, "labels", x, "logits")
-    w = _checks.same_shape_or_scalar(w, "weights", x, "logits")
-    x, y, w = (a.astype(_checks.widened(x.dtype)) for a in (x, y, w))
+    y = real(labels, "labels")
+    w = real(1 if weights is None else weights, "weights")
+    y = same_shape_or_scalar(y, "labels", x, "logits")
+    w = same_shape_or_scalar(w, "weights", x, "logits")
+    x, y, w = (a.astype(widened(x.dtype)) for a in (x, y, w))
     y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
     return core(x, y, w, *options)
 
 
 def _log_loss(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.sum(_times(w, _bce_unweighted(x, y))) / jnp.sum(w)
+    return jnp.sum(times_or_zero(w, bce_unweighted(x, y))) / jnp.sum(w)
 
 
 def _brier_score(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.sum(w * jnp.square(_bce_dx(x, y, None))) / jnp.sum(w)
+    return jnp.sum(w * jnp.square(bce_dx(x, y, None))) / jnp.sum(w)
 
 
 def _roc_auc(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
-    # The greatest weight as 1, lest the product of two overflow.
+    # Divided by the greatest weight, so that the product of two does not overflow.
     x, largest = jax.lax.stop_gradient((x, jnp.max(w)))
-    x, y, w = map(_whole, (x, y, w / largest))
+    x, y, w = replicated((x, y, w / largest), x)  # since no sort crosses devices
     x, positive, negative = jax.lax.sort((x, w * y, w * (1 - y)), num_keys=1)
     # The sums are exact while they count whole rows (to 2²⁴ in float32), and beyond
     # that JAX adds in a tree, whose error does not grow with their number.
@@ -200,16 +206,10 @@ def _roc_auc(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
     start, stop = _runs(x)
     outranked = (before[start] + before[stop]) / 2
     missed = jnp.maximum(before[-1] - outranked, 0)
-    # Of both counts, so that the whole is exactly 1, and half of it is ½.
+    # Divided by the sum of both counts, so that a perfect order has exactly 1 and a
+    # useless one exactly ½.
     right, wrong = jnp.sum(positive * outranked), jnp.sum(positive * missed)
     return jnp.where(jnp.isnan(x[-1]), jnp.nan, right / (right + wrong))
-
-
-def _whole(x: jax.Array) -> jax.Array:
-    """Rows that are sharded over devices, whole on each: no sort crosses devices."""
-    mesh = jax.typeof(x).sharding.mesh
-    whole = NamedSharding(mesh, PartitionSpec())
-    return x if mesh.empty else jax.sharding.reshard(x, whole)
 
 
 def _runs(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -222,23 +222,28 @@ def _runs(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _calibration(x, y, w, bins: int, strategy: str) -> Calibration:
-    x, y, w = map(_whole, (x, y, w))
-    p = _sigmoid(x)
+    x, y, w = replicated((x, y, w), x)
+    p = sigmoid(x)
     if strategy == "uniform":
         inner = np.linspace(0, 1, bins + 1)[1:-1]
         place = jnp.searchsorted(jnp.asarray(inner, x.dtype), p)
     else:
         place = jnp.searchsorted(_quantiles(x, w, bins), x)
-    # In many lanes that are summed last: one sum would take the rows in turn, each
-    # rounded to the digits of a sum that has grown large.
-    lanes = 1024
-    slot = place * lanes + jnp.arange(x.size) % lanes
     terms = jnp.stack([w * p, w * y, w], axis=1)
-    sums = jax.ops.segment_sum(terms, slot, bins * lanes)
-    predicted, observed, weight = sums.reshape(bins, lanes, 3).sum(1).T
+    predicted, observed, weight = _sums_by_bin(terms, place, bins).T
     curve = Calibration(predicted / weight, observed / weight, weight)
     missing = jnp.any(jnp.isnan(x) | jnp.isnan(w))
     return jax.tree.map(lambda a: jnp.where(missing, jnp.nan, a), curve)
+
+
+def _sums_by_bin(terms: jax.Array, place: jax.Array, bins: int) -> jax.Array:
+    """The sum of the terms of each bin, `(n, k)` to `(bins, k)`."""
+    # A scatter adds one row after the other, and its error grows with their number n.
+    # Row i goes into lane i mod _LANES of its bin, and the lanes are added at the end:
+    # the error of a sum is then one of n/_LANES rows.
+    lane = jnp.arange(len(terms)) % _LANES
+    sums = jax.ops.segment_sum(terms, place * _LANES + lane, bins * _LANES)
+    return sums.reshape(bins, _LANES, -1).sum(1)
 
 
 def _quantiles(x: jax.Array, w: jax.Array, bins: int) -> jax.Array:

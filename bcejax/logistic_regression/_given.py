@@ -1,0 +1,99 @@
+"""What people hand to a fit, and what of it is refused.
+
+Data are read on the host, before JAX sees them. Their values are looked at in the
+compiled pass that computes with them: it returns whether they are sound, next to its
+result. Only if they are not does the host look for the value to complain of.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bcejax._host import Array, column_names, columns, matrix, numbers
+from bcejax._values import complain
+from bcejax.logistic_regression._outcome import Fit
+
+
+class Given(NamedTuple):
+    features: Array  # (n, d)
+    labels: Array  # (n,)
+    l2: Array  # () or (d,)
+    sample_weight: Array | None  # (n,), ()
+    offset: Array | None  # (n,), ()
+
+
+def read(
+    features, labels, l2, sample_weight, offset, columns: Sequence[str] | None = None
+) -> tuple[Given, tuple[str, ...] | None]:
+    """The data as arrays, and the names of the columns if they have any.
+
+    Of a table the columns of these names are taken, in this order.
+    """
+    features, names = read_features(features, columns)
+    named = {"sample_weight": sample_weight, "offset": offset}
+    optional = [None if x is None else numbers(x, name) for name, x in named.items()]
+    labels, l2 = numbers(labels, "labels"), numbers(l2, "l2")
+    return Given(features, labels, l2, *optional), names
+
+
+def read_features(x, names: Sequence[str] | None):
+    """The features and the names of their columns, if they have any.
+
+    Of a table the columns of these names are taken, in this order.
+    """
+    if names is None or column_names(x) is None:
+        return matrix(x, "features")
+    return columns(x, names, "features"), tuple(names)
+
+
+def read_again(
+    model: Fit, features, labels, l2, sample_weight, offset, fit_intercept
+) -> tuple[Given, tuple[str, ...] | None, bool]:
+    """The data of a fit that has been made, whether it has a bias, and the names.
+
+    l2 and `fit_intercept` are those of the fit if they are None.
+    """
+    options = model.options
+    there = {"sample_weight": options.weighted, "offset": options.shifted}
+    for name, value in (("sample_weight", sample_weight), ("offset", offset)):
+        if there[name] and value is None:
+            raise ValueError(f"{name} must be given: the model was fitted with one.")
+    if fit_intercept not in (None, options.fit_intercept):
+        raise ValueError(
+            f"fit_intercept must be {options.fit_intercept}, as in the fit, "
+            f"got {fit_intercept}."
+        )
+    l2 = model.l2 if l2 is None else l2
+    given, names = read(features, labels, l2, sample_weight, offset, options.columns)
+    return given, names, options.fit_intercept
+
+
+def is_sound(given: Given, result: jax.Array) -> jax.Array:
+    """Whether all values can be meant, for `refuse`.
+
+    That the features are finite is not looked up. If they are not, then neither is the
+    `result` of a pass over them.
+    """
+    labels, l2, weight, offset = map(jnp.asarray, (given.labels, given.l2, 1, 0))
+    if given.sample_weight is not None:
+        weight = jnp.asarray(given.sample_weight)
+    if given.offset is not None:
+        offset = jnp.asarray(given.offset)
+    counts = weight > 0
+    of_rows = (labels >= 0) & (labels <= 1) & jnp.isfinite(offset)
+    of_weights = jnp.all((weight >= 0) & (weight < jnp.inf)) & jnp.any(counts)
+    of_l2 = jnp.all((l2 >= 0) & (l2 < jnp.inf))
+    return (
+        jnp.all(of_rows | ~counts) & of_weights & of_l2 & jnp.all(jnp.isfinite(result))
+    )
+
+
+def refuse(sound: jax.Array, given: Given, names: Sequence[str] | None) -> None:
+    """Raise the error of values that are not sound, but not within jit or vmap."""
+    if isinstance(sound, jax.core.Tracer) or sound:
+        return
+    weight = 1 if given.sample_weight is None else given.sample_weight
+    offset = 0 if given.offset is None else given.offset
+    complain(given.features, given.labels, weight, offset, given.l2, names)
