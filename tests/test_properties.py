@@ -10,6 +10,10 @@ from bcejax import (
     bce_with_logits,
     bce_with_logits_grad,
     bce_with_logits_hessian,
+    bernoulli_entropy,
+    bernoulli_kl_divergence,
+    entropy,
+    kl_divergence,
     log_softmax,
     logit,
     sigmoid,
@@ -17,8 +21,6 @@ from bcejax import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
-from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
-from bcejax._information import entropy, kl_divergence
 
 few = settings(deadline=None, max_examples=60)
 logits = st.floats(-80, 80, width=32)

@@ -4,15 +4,12 @@ The witnesses are mpmath at 60 digits, BCE for two classes, optax and jax.nn in 
 where they are right, and finite differences.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import mpmath
 import numpy as np
 import optax
 import pytest
-from jax.test_util import check_grads
 from oracle import ulp_errors
 
 from bcejax import (
@@ -48,7 +45,6 @@ def log_softmax_at(logits, label, **kwargs):
     )
 
 
-ONES = jnp.ones(100, int)
 OF_A_LABEL = [integer, dense_of_one_hot, log_softmax_at]
 
 
@@ -216,7 +212,7 @@ def test_any_number_of_classes(x64, classes):
     np.testing.assert_allclose(log_softmax(x), jax.nn.log_softmax(x), rtol=1e-13)
 
 
-# Infinities, ties, masks
+# Infinities, ties, rows without classes
 
 
 def test_a_logit_of_minus_infinity_is_no_class():
@@ -267,54 +263,6 @@ def test_ties_share(loss):
         np.testing.assert_allclose(slope, 1 / n - one_hot(0, n), rtol=1e-6)
 
 
-def test_nan_in_gives_nan_out():
-    x = jnp.array([[0.0, 1, 2], [0, NAN, 2]])
-    y = jnp.full((2, 3), 0.5)
-    for loss in (
-        integer(x, jnp.array([0, 0])),
-        softmax_cross_entropy(x, y),
-        log_softmax(x).sum(-1),
-        softmax_cross_entropy(jnp.zeros((2, 3)), y.at[1, 0].set(NAN)),
-    ):
-        assert np.isnan(loss).tolist() == [False, True]
-
-
-def shown(mask, x, y, label):
-    """The three functions under a mask."""
-    return (
-        log_softmax(x, where=mask),
-        softmax_cross_entropy(x, y, where=mask),
-        integer(x, label, where=mask),
-    )
-
-
-def masked_total(mask, x, y):
-    logs, dense, index = shown(mask, x, y, 2)
-    return jnp.sum(logs, where=mask) + dense + index
-
-
-MASKED_GRADIENT = jax.jit(jax.grad(masked_total, (1, 2)))
-MASKED_HESSIAN = jax.jit(jax.hessian(masked_total, 1))
-
-
-@pytest.mark.parametrize("rubbish", [NAN, INF, -INF, 1e30])
-def test_a_masked_class_does_not_exist(rubbish):
-    mask = jnp.array([True, False, True, True])
-    x = jnp.array([0.5, rubbish, 2.0, -1.0])
-    y = jnp.array([0.25, rubbish, 0.5, 0.25])
-    kept = x[mask], y[mask]
-    logs, dense, index = shown(mask, x, y, 2)
-    np.testing.assert_allclose(logs[mask], log_softmax(kept[0]), rtol=3e-7)
-    assert logs[1] == -INF
-    np.testing.assert_allclose(dense, softmax_cross_entropy(*kept), rtol=3e-7)
-    np.testing.assert_allclose(index, integer(kept[0], 1), rtol=3e-7)
-
-    for slope in (*MASKED_GRADIENT(mask, x, y), *MASKED_HESSIAN(mask, x, y)):
-        assert np.isfinite(slope).all()
-        np.testing.assert_array_equal(slope[1], 0)
-    assert integer(x, 1, where=mask) == INF
-
-
 def test_a_row_without_classes_costs_nothing():
     mask = jnp.array([[True, True], [False, False]])
     x = jnp.array([[1.0, 2.0], [NAN, INF]])
@@ -329,15 +277,6 @@ def test_a_row_without_classes_costs_nothing():
         np.testing.assert_array_equal(slope[1], 0)
         assert (slope[0] != 0).all()
     np.testing.assert_array_equal(log_softmax(x, where=mask)[1], -INF)
-
-
-def test_a_mask_broadcasts_to_the_logits():
-    x = jax.random.normal(jax.random.key(0), (3, 4))
-    mask = jnp.array([True, True, False, True])
-    full = jnp.broadcast_to(mask, x.shape)
-    args = x, jnp.ones((3, 4)), jnp.array([0, 1, 3])
-    for a, b in zip(shown(mask, *args), shown(full, *args), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 # Labels
@@ -379,23 +318,7 @@ def test_gradient_in_the_labels():
     np.testing.assert_allclose(slope, -log_softmax(x), rtol=1e-6)
 
 
-# Derivatives and memory
-
-
-@pytest.mark.parametrize("loss", OF_A_LABEL)
-def test_all_orders_match_finite_differences(x64, loss):
-    x = jnp.array([0.3, -0.7, 1.1, 0.0])
-    check_grads(jax.jit(lambda x: loss(x, 2)), (x,), order=2, atol=1e-5, rtol=1e-5)
-    third = jax.jit(jax.jacfwd(jax.hessian(loss)))(x, 2)
-    step, hessian = 1e-5, jax.jit(jax.hessian(loss))
-    for k, e in enumerate(step * np.eye(4)):
-        expected = (hessian(x + e, 2) - hessian(x - e, 2)) / (2 * step)
-        np.testing.assert_allclose(third[..., k], expected, atol=1e-8)
-
-
-def test_dense_derivatives_in_logits_and_labels_together(x64):
-    x, y = jnp.array([0.3, -0.7, 1.1]), jnp.array([0.2, 0.5, 0.3])
-    check_grads(softmax_cross_entropy, (x, y), order=2, atol=1e-5, rtol=1e-5)
+# Memory
 
 
 def test_no_one_hot_array_is_built():
@@ -411,63 +334,24 @@ def test_adding_a_constant_to_all_logits_changes_nothing():
     np.testing.assert_array_equal(log_softmax(x), log_softmax(x + 1024))
 
 
-# Refusals
+# Arguments
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    ("call", "message"),
     [
-        (lambda: log_softmax(jnp.arange(3)), TypeError, "logits must be bfloat16"),
-        (lambda: integer(jnp.zeros(3), 0.0), TypeError, "labels must be integer"),
-        (lambda: integer(jnp.arange(3), jnp.zeros(3)), TypeError, "order of arguments"),
         (
             lambda: integer(jnp.zeros((2, 3)), jnp.zeros(3, int)),
-            ValueError,
             r"without axis -1, \(2,\), got labels \(3,\) and logits \(2, 3\)",
         ),
-        (
-            lambda: softmax_cross_entropy(jnp.zeros((2, 3)), jnp.zeros(3)),
-            ValueError,
-            r"labels must have the shape of logits, got labels \(3,\)",
-        ),
-        (
-            lambda: softmax_cross_entropy(jnp.zeros(3), jnp.zeros(3, complex)),
-            TypeError,
-            "labels must be bool, integer or floating",
-        ),
-        (
-            lambda: log_softmax(jnp.zeros(3), where=jnp.ones(3)),
-            TypeError,
-            "where must be bool",
-        ),
-        (
-            lambda: log_softmax(jnp.zeros(3), where=jnp.ones((2, 3), bool)),
-            ValueError,
-            "where must broadcast",
-        ),
-        (lambda: log_softmax(jnp.zeros(3), axis=1), ValueError, "out of bounds"),
-        (lambda: log_softmax(jnp.zeros((2, 0))), ValueError, "must have classes"),
-        (lambda: log_softmax(1.0), ValueError, "out of bounds"),
+        (lambda: log_softmax(jnp.zeros(3), axis=1), "out of bounds"),
+        (lambda: log_softmax(jnp.zeros((2, 0))), "must have classes"),
+        (lambda: log_softmax(1.0), "out of bounds"),
     ],
 )
-def test_refusals_name_the_rule(call, error, message):
-    with pytest.raises(error, match=message):
+def test_refusals_name_the_rule(call, message):
+    with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_empty_batches_and_lists_pass():
-    assert log_softmax(jnp.zeros((0, 3))).shape == (0, 3)
-    assert integer(jnp.zeros((0, 3)), jnp.zeros(0, int)).shape == (0,)
-    assert integer([0.0, 0.0], 1) == jnp.log1p(1.0)
-
-
-@pytest.mark.parametrize("loss", [integer, softmax_cross_entropy])
-def test_strict_promotion(strict_promotion, loss):
-    x = jnp.zeros((2, 3), jnp.bfloat16)
-    y = jnp.array([0, 1]) if loss is integer else jnp.ones((2, 3), bool)
-    assert loss(x, y).dtype == jnp.bfloat16
-    assert jax.grad(lambda x: loss(x, y).sum())(x).dtype == jnp.bfloat16
-    assert log_softmax(x).dtype == jnp.bfloat16
 
 
 # The ways to sum
@@ -485,8 +369,7 @@ EQUATIONS = {
 
 
 @pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 47, 1000, 1024, 1025, 5003])
-@pytest.mark.parametrize("name", EQUATIONS)
-def test_sums_by_slices_are_those_by_reductions_and_by_pairs(name, classes):
+def test_sums_by_slices_are_those_by_reductions_and_by_pairs(classes):
     rng = np.random.default_rng(classes)
     x = 5 * rng.normal(size=(7, classes)).astype(np.float32)
     x[1] = np.round(x[1])  # many ties at the top
@@ -499,12 +382,19 @@ def test_sums_by_slices_are_those_by_reductions_and_by_pairs(name, classes):
     y[2] -= 0.5  # negative labels are refused by checks, and linear without them
     k = rng.integers(classes, size=7).astype(np.int32)
     k[6] = classes  # stands for all that are out of range
-    equation, letters = EQUATIONS[name]
-    arrays = [jnp.array({"x": x, "y": y, "k": k}[letter]) for letter in letters]
-    by_each = [jax.jit(equation, static_argnums=0)(s, *arrays) for s in SUMS]
-    for expected, *others in zip(*by_each, strict=True):
+    numbers = {"x": x, "y": y, "k": k}
+
+    @jax.jit
+    def by_each_way(numbers):
+        return {
+            name: [equation(way, *map(numbers.get, letters)) for way in SUMS]
+            for name, (equation, letters) in EQUATIONS.items()
+        }
+
+    for name, (expected, *others) in by_each_way(numbers).items():
         for got in others:
-            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+            for a, b in zip(got, expected, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def reductions(function, *arrays):
@@ -536,53 +426,47 @@ def weighted_log_softmax(x, y):
     return -jnp.sum(y * log_softmax(x), -1)
 
 
-def sharded(loss, mesh, spec, shape):
-    """Logits and labels for `loss`, the classes or the rows sharded."""
+def of_dense(loss):
+    return lambda x, label: loss(x, one_hot(label[:, None], x.shape[1]) + 0.0)
+
+
+OF_ROWS = [integer, of_dense(softmax_cross_entropy), of_dense(weighted_log_softmax)]
+
+
+def sharded(axis_type, spec, shape):
+    """Logits and an index of the label, whole and with rows or classes sharded."""
+    mesh = jax.make_mesh((2,), ("i",), axis_types=(axis_type,))
     x = 3 * jax.random.normal(jax.random.key(0), shape)
-    y = jnp.arange(shape[0]) * 5 % shape[1]
-    if loss is not integer:
-        y = one_hot(y[:, None], shape[1]) + 0.0
-    x_spec, y_spec = (jax.sharding.PartitionSpec(*spec[: a.ndim]) for a in (x, y))
-    on = partial(jax.sharding.NamedSharding, mesh)
-    return (x, y), (jax.device_put(x, on(x_spec)), jax.device_put(y, on(y_spec)))
+    label = jnp.arange(shape[0]) * 5 % shape[1]
+    specs = jax.sharding.PartitionSpec(*spec), jax.sharding.PartitionSpec(spec[0])
+    parts = [
+        jax.device_put(a, jax.sharding.NamedSharding(mesh, s))
+        for a, s in zip((x, label), specs, strict=True)
+    ]
+    return (x, label), parts
+
+
+def steps(x, label):
+    """The gradient and the losses of each of the three, in one program."""
+    totals = [lambda x, loss=loss: loss(x, label).mean() for loss in OF_ROWS]
+    return (
+        [loss(x, label) for loss in OF_ROWS],
+        [jax.value_and_grad(total)(x) for total in totals],
+    )
 
 
 @pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
 @pytest.mark.parametrize("spec", [("i", None), (None, "i")])
-@pytest.mark.parametrize("loss", [integer, softmax_cross_entropy, weighted_log_softmax])
-def test_sharded_logits_on_every_kind_of_mesh(loss, spec, axis_type):
-    kind = getattr(jax.sharding.AxisType, axis_type)
-    mesh = jax.make_mesh((2,), ("i",), axis_types=(kind,))
-    whole, parts = sharded(loss, mesh, spec, (4, 6))
-
-    def step(x, y):
-        return jax.value_and_grad(lambda x: loss(x, y).sum())(x)
-
-    for function in (loss, step):
-        expected, got = jax.jit(function)(*whole), jax.jit(function)(*parts)
-        for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+def test_sharded_logits_on_every_kind_of_mesh(spec, axis_type):
+    whole, parts = sharded(getattr(jax.sharding.AxisType, axis_type), spec, (4, 6))
+    got, expected = (jax.tree.leaves(jax.jit(steps)(*a)) for a in (parts, whole))
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [integer, softmax_cross_entropy, weighted_log_softmax])
-def test_sharded_classes_are_never_gathered(loss):
-    mesh = jax.make_mesh((2,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
-    _, parts = sharded(loss, mesh, (None, "i"), (8, 64))
-    step = jax.jit(jax.value_and_grad(lambda x, y: loss(x, y).mean()))
-    program = step.lower(*parts).compile().as_text()
+def test_sharded_classes_are_never_gathered():
+    _, parts = sharded(jax.sharding.AxisType.Auto, (None, "i"), (8, 64))
+    program = jax.jit(steps).lower(*parts).compile().as_text()
     assert "all-reduce" in program
     assert "all-gather" not in program
     assert "f32[8,64]" not in program
-
-
-@pytest.mark.parametrize("loss", OF_A_LABEL)
-@pytest.mark.parametrize("classes", [5, 4096, 20_000])
-def test_nan_in_gives_nan_out_at_every_size(loss, classes):
-    x = jax.random.normal(jax.random.key(0), (100, classes)).at[7, 4].set(NAN)
-    for row in (x, x[7]):
-        assert jnp.isnan(
-            jax.jit(lambda x: loss(x, 1 if x.ndim == 1 else ONES).mean())(row)
-        )
-    gradient = jax.jit(jax.grad(lambda x: loss(x, ONES).sum()))(x)
-    assert jnp.isnan(gradient[7]).all()
-    assert not jnp.isnan(gradient[:7]).any()

@@ -30,7 +30,7 @@ def over_classes(equation, *arrays) -> tuple[jax.Array, ...]:
 
 def _is_sharded_over_classes(x: jax.Array) -> bool:
     # On a mesh with Explicit axes the type says so. On Auto axes only XLA knows.
-    spec = getattr(getattr(jax.typeof(x), "sharding", None), "spec", ())
+    spec = tuple(getattr(getattr(jax.typeof(x), "sharding", None), "spec", ()))
     return len(spec) == x.ndim and spec[-1] is not None
 
 

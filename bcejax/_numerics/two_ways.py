@@ -81,7 +81,8 @@ def _single_device(module) -> str:
     devices = getattr(where, "num_devices", None)  # of a jit over whole arrays
     if devices is None:  # inside shard_map, where each device has arrays of its own
         mesh = getattr(where, "mesh", None)
-        alone = mesh is not None and where.manual_axes == frozenset(mesh.axis_names)
+        manual = getattr(where, "manual_axes", None)
+        alone = mesh is not None and manual == frozenset(mesh.axis_names)
     else:
         alone = devices == 1
     return platforms[0] if alone and len(platforms) == 1 else "several"

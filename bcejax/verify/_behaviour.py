@@ -32,8 +32,8 @@ def masks() -> Iterator[Check]:
 
 
 def _mask(name: str, loss: Callable) -> Check:
-    x = np.float32([np.nan, 0.25, 0.25, np.nan])
-    y = np.float32([1, 1, np.nan, np.nan])
+    x = np.array([np.nan, 0.25, 0.25, np.nan], np.float32)
+    y = np.array([1, 1, np.nan, np.nan], np.float32)
     where = np.array([False, True, False, False])
 
     @jax.jit
@@ -51,10 +51,12 @@ def _mask(name: str, loss: Callable) -> Check:
 
 
 def _mask_of_rows(name: str, loss: Callable) -> Check:
-    x = np.float32([[np.nan, 1, 2], [np.nan] * 3])
+    x = np.array([[np.nan, 1, 2], [np.nan] * 3], np.float32)
     where = np.array([[False, True, True], [False] * 3])
     integer = name.endswith("integer_labels")
-    y = np.int32([1, 0]) if integer else np.float32([[np.nan, 1, 0], [np.nan] * 3])
+    y = np.array([1, 0], np.int32)
+    if not integer:
+        y = np.array([[np.nan, 1, 0], [np.nan] * 3], np.float32)
 
     @jax.jit
     def both(x):

@@ -29,7 +29,7 @@ class Report(NamedTuple):
             f"{d.function}, {d.dtype}: the {d.order} errs by {_number(d.error)} ulp at "
             f"{d.at}, and {d.bound:g} are promised"
             for d in self.digits
-            if not d.passed
+            if d.error is not None and not d.passed
         ] + [f"{c.kind}: {c.name}: {c.words}" for c in self.checks if not c.passed]
 
     @property
@@ -99,7 +99,7 @@ def _digits(report: Report) -> list[str]:
     lines = ["", f"{'':22}{''.join(heads)}   {'bounds':<14} nearest", ""]
     for function, found in groupby(report.digits, key=lambda d: d.function):
         lines.append(function)
-        rows = {}
+        rows: dict[tuple[str, str], dict[str, Digits]] = {}
         for d in found:
             rows.setdefault((d.order, d.by), {})[d.dtype] = d
         for (order, by), row in sorted(rows.items(), key=lambda item: item[0][1]):
@@ -116,10 +116,16 @@ def _digits_line(name: str, row: dict[str, Digits]) -> str:
     line = f"  {name:20}" + "".join(cells)
     if not judged:
         return line.rstrip()
-    # Half an ulp is the price of any rounding, so only what exceeds it is compared.
-    nearest = max(judged, key=lambda d: (d.error - 0.5) / (d.bound - 0.5))
+    nearest = max(judged, key=_share_of_bound)
     bounds = " ".join(dict.fromkeys(f"{d.bound:g}" for d in judged))
     return f"{line}   {bounds:<14} {TITLES[nearest.dtype]} {nearest.at}"
+
+
+def _share_of_bound(found: Digits) -> float:
+    # Half an ulp is the price of any rounding, so only what exceeds it is compared.
+    if found.error is None or found.bound is None:
+        return 0.0
+    return (found.error - 0.5) / (found.bound - 0.5)
 
 
 def _cell(found: Digits | None) -> str:

@@ -29,7 +29,7 @@ def run(*, peers: bool = False, points: int | None = None) -> Report:
       A `Report`. Its `failures` are sentences, and empty if all promises are kept.
     """
     points = POINTS if points is None else points
-    device = jax.config.jax_default_device
+    device = jax.config.values["jax_default_device"]
     with ThreadPoolExecutor(2) as pool:
         skipped = {
             dtype: _in(dtype, device, _digits.unsupported, dtype) for dtype in DTYPES
@@ -57,6 +57,7 @@ def _jobs(skipped: dict[str, str], peers: bool, points: int) -> Iterator:
         yield "float32", "masks", _behaviour.masks()
     for subject in [*of_elements(), *of_rows()]:
         for dtype in subject.dtypes:
+            results: Iterable
             if skipped[dtype]:
                 results = _skipped(subject, dtype, skipped[dtype])
             else:
