@@ -1,5 +1,5 @@
-"""What `python -m bcejax` does: the demo, `fit` and `predict`."""
+"""What `python -m bcejax` does: the demo, `fit`, `predict` and `verify`."""
 
 
-class Refused(Exception):
-    """What was asked for cannot be had; the message says why, in one line."""
+class UserError(ValueError):
+    """The command cannot do what was asked; the message says why, in one line."""
