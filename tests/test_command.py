@@ -14,7 +14,7 @@ from pyarrow import csv
 from sklearn import datasets, linear_model, metrics, model_selection, preprocessing
 
 from bcejax.__main__ import main
-from bcejax._cli import files, model_file, training, whole
+from bcejax._cli import model, output, table, training
 
 
 @pytest.fixture(autouse=True)
@@ -300,7 +300,7 @@ def test_damaged_models_are_refused(fitted, change, message, capsys):
 
 def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
     write(fitted, "model.json")
-    model_file.save(tmp_path / "again.json", model_file.load(tmp_path / "model.json"))
+    model.save(tmp_path / "again.json", model.load(tmp_path / "model.json"))
     assert model_in("again.json") == model_in()
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bcejax._cli import UserError
+from bcejax._cli import UserError, listed
 from bcejax._cli.model import Label, Model
-from bcejax._cli.table import listed
 
 MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
 FEWEST_ROWS = 10  # in which a column can look like an identifier
@@ -55,21 +54,18 @@ def numbers(column, name: str) -> np.ndarray:
         # Unsafe allows integers past 2⁵³, which are rounded.
         return np.asarray(column.cast(pa.float64(), safe=False))
     except pa.ArrowException as error:
-        value = re.match("Failed to parse string: '(.*)' as", str(error))
-        where = f"it is {column.type}"
+        value, where = re.match("Failed .*?: '(.*)' as", str(error)), str(column.type)
         if value:
-            row = column.index(value[1]).as_py() + 1
             comma = " (a decimal comma?)" * bool(re.fullmatch(r"-?\d+,\d+", value[1]))
+            row = texts(column).index(value[1]).as_py() + 1
             where = f"{value[1]!r}{comma} in row {row} of the data"
         raise UserError(
-            f"column {name!r} must hold numbers, got {where}; --one-hot {name} encodes "
-            f"categories, --exclude {name} leaves it out"
+            f"column {name!r} must hold numbers, got {where}; --one-hot encodes a "
+            "category, --exclude leaves a column out"
         ) from None
 
 
-def vector(
-    table: pa.Table, option: str, name: str | None, default: float
-) -> np.ndarray:
+def vector(table: pa.Table, option: str, name: str | None, default: float):
     """A column that must hold a finite number in every row: a weight or an offset."""
     if name is None:
         return np.full(table.num_rows, default)
@@ -83,35 +79,38 @@ def vector(
 def levels(column: pa.ChunkedArray, name: str) -> list[str]:
     """The levels of a category, sorted; the first one has no coefficient."""
     found = pc.unique(texts(column).drop_null()).to_pylist()
-    if column.null_count or len(found) > MOST_LEVELS:
+    if len(found) > MOST_LEVELS:
         raise UserError(
-            f"--one-hot {name} must have at most {MOST_LEVELS} levels and none missing, "
-            f"got {len(found)}, and {column.null_count} rows without: does it identify "
-            f"the rows (--exclude {name}), or should what is missing have a name?"
+            f"--one-hot {name} must have at most {MOST_LEVELS} levels, got "
+            f"{len(found)}: does it identify the rows? --exclude leaves it out"
         )
     return sorted(found)
+
+
+def _codes(column: pa.ChunkedArray, name: str, known: list[str]) -> np.ndarray:
+    """Which of the known levels each row is at."""
+    codes = pc.index_in(texts(column), pa.array(known))
+    if codes.null_count:
+        unseen = pc.unique(texts(column).filter(codes.is_null())).to_pylist()
+        raise UserError(
+            f"category {name!r} must be at a level of the rows it was fitted to, "
+            f"{listed(known)}, got {listed(unseen)} (None is missing: give it a name)"
+        )
+    return codes.to_numpy()
 
 
 def matrix(table: pa.Table, model: Model) -> np.ndarray:
     """`(rows, features)`, with NaN for what is missing."""
     columns = dict(zip(table.column_names, table.columns, strict=True))
-    codes = {}
-    for name, known in model.one_hot_levels.items():
-        found = pc.index_in(texts(columns[name]), pa.array(known))
-        if found.null_count:
-            unseen = pc.unique(texts(columns[name]).filter(found.is_null()))
-            raise UserError(
-                f"column {name!r} holds {listed(map(str, unseen.to_pylist()))}, not seen "
-                f"when the model was fitted: it knows {listed(known)}"
-            )
-        codes[name] = found.to_numpy()
+    known = model.one_hot_levels
+    codes = {name: _codes(columns[name], name, known[name]) for name in known}
     values = np.empty((table.num_rows, len(model.features)), order="F")
     for i, feature in enumerate(model.features):
         name, level = feature.column, feature.level
         if level is None:
             values[:, i] = numbers(columns[name], name)
         else:
-            values[:, i] = codes[name] == model.one_hot_levels[name].index(level)
+            values[:, i] = codes[name] == known[name].index(level)
     return values
 
 
@@ -132,8 +131,8 @@ def fill(values: np.ndarray, model: Model) -> None:
     if wrong:
         raise UserError(
             f"values are missing (empty, NA or NaN) or infinite in {listed(wrong)} of "
-            f"{len(values)} rows: --impute mean, when the model is fitted, fills what is "
-            "missing; --exclude COLUMN leaves a column out"
+            f"{len(values)} rows: --impute mean, when the model is fitted, fills what "
+            "is missing; --exclude leaves a column out"
         )
 
 
@@ -143,15 +142,15 @@ def suspicions(values: np.ndarray, model: Model) -> list[str]:
     for feature, x in zip(model.features, values.T, strict=True):
         if _like_identifier(feature.name, x):
             warnings.append(
-                f"{feature.name!r} looks like an identifier, since each row has a whole "
-                "number of its own: --exclude COLUMN leaves a column out"
+                f"{feature.name!r} looks like an identifier, since each row has its "
+                "own whole number: --exclude leaves a column out"
             )
         for end in {x.min(), x.max()}:
             rest = x[x != end] if abs(end) in SENTINELS else x[:0]
             if rest.size and np.abs(rest - end).min() > abs(end) / 2:
                 warnings.append(
-                    f"{feature.name!r} is {end:g} in {x.size - rest.size} rows, far from "
-                    "its other values: leave it empty if it stands for a missing value"
+                    f"{feature.name!r} is {end:g} in {x.size - rest.size} rows, far "
+                    "from the others: if that stands for no value, leave it empty"
                 )
     return warnings
 

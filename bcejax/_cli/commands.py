@@ -2,7 +2,6 @@
 
 import math
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 from click import argument, option
 
-import bcejax
+from bcejax import sigmoid
 from bcejax._cli import (
     UserError,
     columns,
@@ -47,26 +46,24 @@ class Number(click.FloatRange):
         if value == "cv" and param.metavar == "NUMBER|cv":
             return math.nan
         number = super().convert(value, param, ctx)
-        return number if math.isfinite(number) else self.fail(f"{value} is not finite.")
+        return number if math.isfinite(number) else self.fail(f"{value} is not finite")
 
 
-class Output(click.Path):
+class Output(click.ParamType):
     """A file that can be written, with one of these endings."""
 
+    name = "file"
+
     def __init__(self, *endings: str):
-        super().__init__(path_type=Path)
         self.endings = endings
 
     def convert(self, value, param, ctx):
-        path = super().convert(value, param, ctx)
+        path = Path(value)
         if path.suffix.lower() not in self.endings:
             self.fail(
                 f"the ending must be one of {', '.join(self.endings)}, got {path}"
             )
-        try:
-            output.check(path)
-        except UserError as error:
-            self.fail(str(error))
+        output.check(path)
         return path
 
 
@@ -99,29 +96,21 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
     The loop is one that anyone would write; `logistic_regression.fit` gives the exact
     answer beside it.
     """
-    optimizer = optimizer or "lbfgs"
-    rates = {"adam": 0.1, "sgd": 1.0}
-    if learning_rate and optimizer not in rates:
-        raise UserError(
-            f"--learning-rate is for adam and sgd: {optimizer} finds its own"
-        )
+    if learning_rate and optimizer not in ("adam", "sgd"):
+        raise UserError("--learning-rate is for adam and sgd: others find their own")
     try:
         place = jax.devices(device)[0]
     except RuntimeError:
         there = jax.default_backend()
         raise UserError(f"--device {device}: JAX finds none, only {there}") from None
     with jax.default_device(place), jax.enable_x64(float64):
-        demo.run(
-            optimizer, learning_rate=learning_rate or rates.get(optimizer), **options
-        )
+        demo.run(optimizer or "lbfgs", learning_rate=learning_rate, **options)
 
 
 @commands.command()
 @argument("file", type=INPUT)
 @option("--label", **COLUMN, required=True, help="What to predict. It has two values.")
-@option(
-    "--positive", metavar="VALUE", help="Which of them is 1, unless they are 0 and 1."
-)
+@option("--positive", metavar="VALUE", help="Which of them is 1; not for 0 and 1.")
 @option("--one-hot", **COLUMN, multiple=True, help="A category, repeatable.")
 @option("--exclude", **COLUMN, multiple=True, help="To leave out, repeatable.")
 @option("--weight", **COLUMN, help="How often each row counts.")
@@ -133,9 +122,7 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
 @option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
 @option("--out", metavar="MODEL.json", type=Output(".json"), help="To write the model.")
 @option("--plot", metavar="FILE.png", type=Output(*picture.ENDINGS))
-def fit(
-    file, positive, impute, test_fraction, standardize, l2, seed, out, plot, **roles
-):
+def fit(file, l2, standardize, seed, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
     FILE is .csv or .tsv with a line of names (or either .gz), .parquet, or - for CSV
@@ -151,34 +138,22 @@ def fit(
     """
     _differ(file, out, plot)
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
-        rows = table.read(file, roles["one_hot"])
-        options = positive, impute, test_fraction, seed
-        data = dataset.load(rows, roles, *options, l2=l2, standardized=standardize)
+        rows = table.read(file, options["one_hot"])
+        data = dataset.load(rows, seed, options, l2=l2, standardized=standardize)
         print(report.data(data, file), flush=True)
-        fitted, train, test = data.model, data.train, data.test
-        found, summary, out_of_fold = training.fit(fitted, train, seed)
-        if fitted.l2:
-            print(report.penalty(fitted, out_of_fold))
-        print(f"\n{report.coefficients(summary, fitted)}\n")
-        part, name = (test, "test") if test.labels.size else (train, "training")
-        logits = fitted.logits(part.features) + part.offset
+        fitted, test = data.model, data.test
+        found, summary, out_of_fold = training.fit(fitted, data.train, seed)
+        print(report.coefficients(summary, fitted, out_of_fold))
         if test.labels.size:
-            print(report.scores("test", logits, part.labels, part.weight))
-        doubts = report.doubts(found, summary, fitted, train.weight)
+            print(report.scores("test", fitted.logits(test), test.labels, test.weight))
+        doubts = report.doubts(found, summary, fitted, data.train.weight)
         for warning in data.warnings + doubts:
             print(f"python -m bcejax: warning: {warning}", file=sys.stderr)
         if out:
             model.save(out, fitted)
             print(f"model        {out}", flush=True)
         if plot:
-            drawn = partial(
-                picture.calibration, labels=part.labels, weights=part.weight
-            )
-            picture.draw(
-                plot,
-                partial(drawn, logits=logits, part=name),
-                partial(picture.coefficients, **fitted.effects()),
-            )
+            picture.draw(plot, data)
             print(f"picture      {plot}")
 
 
@@ -188,7 +163,7 @@ def fit(
 @option("--out", type=Output(".csv", ".tsv", ".parquet"), required=True)
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
 @option(
-    "--threshold", type=Number(0, 1), help="Probability from which on 1 is predicted."
+    "--threshold", type=Number(0, 1), help="Probability from which on 1 is written."
 )
 def predict(model_file, file, out, key, threshold):
     """Write the probability that the label is positive, and its logit, for each row.
@@ -200,35 +175,33 @@ def predict(model_file, file, out, key, threshold):
     _differ(model_file, file, out)
     with jax.enable_x64(True):
         fitted = model.load(model_file)
-        label, needed = fitted.label, {f.column for f in fitted.features}
-        as_text = {*fitted.one_hot_levels, key} - needed - {None} | {
-            *fitted.one_hot_levels
-        }
+        label, numbers = (
+            fitted.label,
+            {f.column for f in fitted.features if not f.level},
+        )
+        as_text = {*fitted.one_hot_levels, key} - numbers - {None}
         rows = table.read(file, as_text)
-        needed |= {*fitted.one_hot_levels, fitted.offset, key} - {None}
-        table.require(rows, sorted(needed), str(file))
-        features = columns.matrix(rows, fitted)
-        columns.fill(features, fitted)
-        logits = fitted.logits(features)
-        logits += columns.vector(rows, "offset", fitted.offset, 0.0)
-        probability = np.asarray(bcejax.sigmoid(logits))
-        written = {key: rows[key]} if key else {}
+        needed = [*numbers, *as_text] + [fitted.offset] * (fitted.offset is not None)
+        table.require(rows, needed, str(file))
+        logits = fitted.logits(dataset.inputs(rows, fitted))
+        probability = np.asarray(sigmoid(logits))
+        written = {key: rows[key]} if key is not None else {}
         written |= {"probability": probability, "logit": logits}
+        cut = 0.5 if threshold is None else threshold
         if threshold is not None:
-            above = probability >= threshold
-            written["predicted"] = np.where(above, label.positive, label.negative)
+            values = label.positive, label.negative
+            written["predicted"] = np.where(probability >= cut, *values)
         table.write(out, written)
         print(
-            f"predictions  {out}, {logits.size} rows, of {label.name} = {label.positive}"
+            f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}"
         )
         if label.name in rows.column_names:
             labels = columns.classes(rows[label.name], label)
             known = np.isfinite(labels)
             if known.any():
-                cut = 0.5 if threshold is None else threshold
-                print(f"             {known.sum()} of them with a label")
-                scores = report.scores("scores", logits[known], labels[known])
-                print(scores)
+                print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
+                logits, labels = logits[known], labels[known]
+                print(report.scores("scores", logits, labels, threshold=cut))
 
 
 @commands.command()

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn import datasets, model_selection, preprocessing
+import pyarrow as pa
+from sklearn import datasets
 
-from bcejax import bce_with_logits, logistic_regression
-from bcejax._cli import UserError, picture, report
+from bcejax import bce_with_logits
+from bcejax._cli import UserError, dataset, picture, report, training
 
 TOLERANCE = 1e-6  # of the largest component of the gradient, where training stops
 
@@ -22,7 +23,7 @@ def objective(params, features, labels, l2):
 
 
 def train(optimizer: optax.GradientTransformation, loss, params, steps: int):
-    """Parameters where the gradient is 0, or the steps are used up, and the losses."""
+    """Parameters where the gradient is 0 or the steps are used up; it; the losses."""
     optimizer = optax.with_extra_args_support(optimizer)
     state, losses = optimizer.init(params), []
 
@@ -37,74 +38,61 @@ def train(optimizer: optax.GradientTransformation, loss, params, steps: int):
         moved, state, value, slope = step(params, state)
         losses.append(float(value))
         if slope <= TOLERANCE or len(losses) > steps:
-            return params, losses
+            return params, slope, np.array(losses)
         params = moved
 
 
-def train_by_newton(features, labels, l2, steps: int):
-    """The same by `fit`, one step at a time."""
-    params, losses = jnp.zeros(features.shape[1] + 1), [float(np.log(2))]
-    while True:
-        start = params[:-1], params[-1]
-        model = logistic_regression.fit(
-            features, labels, l2=l2, init=start, max_steps=1
-        )
-        params = jnp.append(model.weights, model.bias)
-        losses.append(float(model.loss))
-        if model.gradient_norm <= TOLERANCE or len(losses) > steps:
-            return params, losses
+def newton() -> optax.GradientTransformationExtraArgs:
+    """Newton's method as an optimiser: it also asks for the second derivative."""
+
+    def update(grad, state, params, *, value_fn, **_):
+        return -jnp.linalg.solve(jax.hessian(value_fn)(params), grad), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
 
 def run(optimizer: str, steps: int, learning_rate, l2: float, seed: int, plot) -> None:
-    data = datasets.load_breast_cancer()
-    parts = model_selection.train_test_split(
-        data.data, data.target, test_size=0.2, stratify=data.target, random_state=seed
-    )
-    scaler = preprocessing.StandardScaler().fit(parts[0])
-    parts[:2] = map(scaler.transform, parts[:2])
-    x, test_x, y, test_y = map(jnp.asarray, parts)
-    print(f"data         Wisconsin breast cancer, 1 = benign, {x.dtype}, {x.device}")
-    print(f"             {y.size} training and {test_y.size} test rows")
-
-    loss = partial(objective, features=x, labels=y, l2=l2)
-    if optimizer == "newton":
-        params, losses = train_by_newton(x, y, l2, steps)
-    else:
-        make = {"lbfgs": optax.lbfgs, "adam": optax.adam, "sgd": optax.sgd}[optimizer]
-        params, losses = train(make(learning_rate), loss, jnp.zeros(31), steps)
-    if not np.isfinite(losses[-1]):
-        raise UserError("training diverged: lower --learning-rate")
-    slope = jnp.abs(jax.grad(loss)(params)).max()
-    end = "within" if slope <= TOLERANCE else "not within"
-    taken = f"{len(losses) - 1} steps, gradient {slope:.1e}, {end} tolerance"
-    print(f"{optimizer:13}{taken}, loss {losses[-1]:.8f}")
+    bunch = datasets.load_breast_cancer(as_frame=False)
+    columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True))
+    table = pa.table(columns | {"benign": bunch.target})
     with jax.enable_x64(True):
-        exact = logistic_regression.fit(parts[0], parts[2], l2=l2, tol=1e-12)
-        covariance = logistic_regression.covariance(exact, parts[0], parts[2], l2=l2)
-    weights, sizes = np.asarray(exact.weights), np.asarray(params[:-1])
+        options = dict.fromkeys(dataset.ROLES) | {"label": "benign", "one_hot": ()}
+        options |= {"positive": None, "impute": None, "test_fraction": 0.2}
+        data = dataset.load(table, seed, options, l2=l2, standardized=True)
+        exact, *_ = training.fit(data.model, data.train, seed)
+    print(report.data(data, "Wisconsin breast cancer"))
+
+    mean, scale = data.model.column("mean"), data.model.column("scale")
+    x, y = (
+        jnp.asarray((data.train.features - mean) / scale),
+        jnp.asarray(data.train.labels),
+    )
+    chosen = {
+        "lbfgs": optax.lbfgs(),
+        "adam": optax.adam(learning_rate or 0.1),
+        "sgd": optax.sgd(learning_rate or 1.0),
+        "newton": newton(),
+    }[optimizer]
+    loss = partial(objective, features=x, labels=y, l2=l2)
+    params, slope, losses = train(chosen, loss, jnp.zeros(x.shape[1] + 1), steps)
+    if not np.isfinite(losses[-1]):
+        raise UserError("training diverged: lower --learning-rate, or raise --l2")
+    end = "within" if slope <= TOLERANCE else "not within"
+    print(
+        f"{optimizer:13}{losses.size - 1} steps, {x.dtype}, gradient {slope:.1e}, {end}"
+    )
+    print(f"             tolerance, loss {losses[-1]:.8f}")
+    print(f"fit          {exact.steps} steps, float64, loss {exact.loss:.8f}")
     if exact.separated:
         print("no optimum   the data are separable: the weights grow until stopped")
-    else:
-        gap = np.abs(np.append(weights, exact.bias) - params).max()
-        print(
-            f"fit          {exact.steps} Newton steps in 64 bits, loss {exact.loss:.8f}"
-        )
-        print(f"             largest difference of the coefficients: {gap:.1e}")
-
-    logits, test_logits = (x @ params[:-1] + params[-1] for x in (x, test_x))
-    print(report.scores("training", logits, y))
-    print(report.scores("test", test_logits, test_y))
-    print("largest coefficients, by the loop and by fit")
-    for i in np.argsort(-np.abs(sizes))[:10]:
-        print(f"{sizes[i]:+10.4f} {weights[i]:+10.4f}   {data.feature_names[i]}")
-    errors = np.sqrt(np.diag(covariance))[:-1]
-    optimum = 0.0 if exact.separated else exact.loss
-    picture.draw(
-        plot,
-        partial(picture.training, losses=losses, optimum=optimum),
-        partial(picture.calibration, logits=test_logits, labels=test_y),
-        partial(
-            picture.coefficients, names=data.feature_names, sizes=sizes, errors=errors
-        ),
+    sizes, params = data.model.column("coefficient") * scale, np.asarray(params)
+    print(
+        f"difference   {np.abs(sizes - params[:-1]).max():.1e}, the largest of a coefficient"
     )
+    for part, rows in (("training", data.train), ("test", data.test)):
+        print(report.scores(part, data.model.logits(rows), rows.labels))
+    print("largest coefficients per standard deviation, by the loop and by fit")
+    for i in np.argsort(-np.abs(sizes))[:10]:
+        print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {data.model.features[i].name}")
+    picture.draw(plot, data, losses - (0.0 if exact.separated else float(exact.loss)))
     print(f"picture      {plot}")

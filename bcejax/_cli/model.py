@@ -1,4 +1,4 @@
-"""A fitted model: one class is the schema of its JSON file, the reader and the writer."""
+"""A fitted model: one class is the schema of its JSON file, reader and writer."""
 
 import importlib.metadata
 import platform
@@ -9,8 +9,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from bcejax._cli import UserError, output
-from bcejax._cli.table import listed, one_line
+from bcejax._cli import UserError, about, listed, output
 
 PACKAGES = "bcejax", "jax", "numpy", "pyarrow"
 
@@ -62,28 +61,19 @@ class Model(msgspec.Struct, kw_only=True):
         if twice:
             raise UserError(f"features must differ, but {listed(twice)} do not")
         for feature in self.features:
-            levels = self.one_hot_levels.get(feature.column, [])
-            if feature.level not in (None, *levels):
+            if feature.level not in (
+                None,
+                *self.one_hot_levels.get(feature.column, []),
+            ):
                 raise UserError(f"one_hot_levels lacks {feature.name!r}")
 
     def column(self, field: str) -> np.ndarray:
         """`(d,)`, one field of all features; NaN for null."""
         return np.array([getattr(f, field) for f in self.features], float)
 
-    def effects(self) -> dict:
-        """Coefficients per standard deviation of their columns, as a picture has them."""
-        scale = self.column("scale")
-        sizes, errors = (
-            self.column(k) * scale for k in ("coefficient", "standard_error")
-        )
-        return {
-            "names": [f.name for f in self.features],
-            "sizes": sizes,
-            "errors": errors,
-        }
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        return features @ self.column("coefficient") + self.intercept.coefficient
+    def logits(self, rows) -> np.ndarray:
+        linear = rows.features @ self.column("coefficient")
+        return linear + self.intercept.coefficient + rows.offset
 
 
 def save(path: Path, model: Model) -> None:
@@ -95,10 +85,5 @@ def save(path: Path, model: Model) -> None:
 
 
 def load(path: Path) -> Model:
-    try:
+    with about(f"{path} is damaged, or no model that this version of bcejax writes"):
         return msgspec.json.decode(path.read_bytes(), type=Model)
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} is damaged, or no model of this version of `python -m bcejax fit`: "
-            f"{one_line(error)}"
-        ) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from bcejax._cli import UserError, output
+from bcejax._cli import UserError, about, listed, output
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 # Arrow infers types from the first block, so that block is the whole file: otherwise
@@ -19,42 +19,38 @@ LARGEST_BLOCK = 2**31 - 1
 
 
 def read(path: Path, as_text: Iterable[str] = ()) -> pa.Table:
-    """The table in a file, perhaps gzipped; `as_text` keeps characters of a CSV file."""
+    """The table in a file or standard input; `as_text` keeps characters of CSV."""
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    try:
-        if ending == ".parquet":
-            table = parquet.read_table(path)
-        elif path.name == "-":
+    with about(path):
+        if path.name == "-":
             table = _parsed(sys.stdin.buffer.read(), ",", as_text)
+        elif ending == ".parquet":
+            table = parquet.read_table(path)
         elif ending in SEPARATORS:
-            data = pa.input_stream(str(path)).read()
-            table = _parsed(data, SEPARATORS[ending], as_text)
+            with pa.input_stream(str(path)) as file:  # which unpacks .gz
+                table = _parsed(file.read(), SEPARATORS[ending], as_text)
         else:
             raise UserError("the ending must be .csv, .tsv (or either .gz) or .parquet")
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise UserError(f"{path}: {one_line(error)}") from None
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
-    if twice:
-        raise UserError(
-            f"{path}: names of columns must differ, but {listed(twice)} "
-            "stands more than once: is the first line the names?"
-        )
-    if table.num_rows == 0:
-        raise UserError(f"{path} holds {table.num_columns} columns but no rows")
+        names = Counter(table.column_names)
+        if len(names) < table.num_columns:
+            twice = [name for name, count in names.items() if count > 1]
+            raise UserError(
+                f"names of columns must differ, but {listed(twice)} stands more than "
+                "once: is the first line the names?"
+            )
+        if table.num_rows == 0:
+            raise UserError(f"there are {table.num_columns} columns but no rows")
     return table
 
 
 def _parsed(data: bytes, separator: str, as_text: Iterable[str]) -> pa.Table:
-    if not data:
-        raise UserError("it is empty")
     names = re.match(rb"[^\r\n]*", data)[0].decode("utf-8-sig")
     if names.startswith("#") or (
         separator not in names and re.search(r"[,;\t|]", names)
     ):
-        what = {",": "commas", "\t": "tabs"}[separator]
         raise UserError(
-            f"the first line must be the names of columns, with {what} between them, "
-            f"got {names!r}"
+            "the first line must be the names of the columns, separated by "
+            f"{'commas' if separator == ',' else 'tabs'}, got {names!r}"
         )
     try:
         return csv.read_csv(
@@ -69,11 +65,8 @@ def _parsed(data: bytes, separator: str, as_text: Iterable[str]) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        if "Expected" not in str(error):
-            raise
-        raise UserError(
-            f"{one_line(error)}: is it a comment, or a decimal comma (1,5)?"
-        ) from None
+        cause = ": is it a comment, or a decimal comma (1,5)?"
+        raise UserError(str(error) + cause * ("Expected" in str(error))) from None
 
 
 def write(path: Path, columns: dict) -> None:
@@ -91,17 +84,6 @@ def require(table: pa.Table, names: Iterable[str], source: str) -> None:
     missing = [name for name in names if name not in table.column_names]
     if missing:
         near = difflib.get_close_matches(missing[0], table.column_names)
-        hint = f"; did you mean {listed(near)}?" if near else ""
-        there = hint or f"; there are {listed(table.column_names)}"
-        raise UserError(f"{source} holds no column {listed(missing)}{there}")
-
-
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """The names in quotes, or the first of many."""
-    names = list(names)
-    more = f" and {len(names) - most} more" * (len(names) > most)
-    return ", ".join(map(repr, names[:most])) + more
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        hint = f"did you mean {listed(near)}?" if near else ""
+        hint = hint or f"there are {listed(table.column_names)}"
+        raise UserError(f"{source} holds no column {listed(missing)}; {hint}")

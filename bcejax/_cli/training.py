@@ -22,7 +22,7 @@ FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)
 TOGETHER = 2**26  # numbers that the fits of one vmap may hold: half a gigabyte
 MOST_COLUMNS = 2000  # of which the covariance, a d × d matrix, does not take minutes
 
-# Near what rounding leaves of the gradient; the search also ends where it gets no nearer.
+# Near what rounding leaves of the gradient; the search ends where it gets no nearer.
 _fit = partial(logistic_regression.fit, tol=1e-10, max_steps=1000)
 
 

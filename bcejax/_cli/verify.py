@@ -17,10 +17,8 @@ def run(arguments: list[str]) -> None:
         "device, hold it to its bound, and check infinities, masks, NaN and larger "
         "programs. Takes about half a minute. Exit status 1 if a promise is not kept.",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="writes the record")
-    parser.add_argument(
-        "--peers", action="store_true", help="measures jax.nn and optax"
-    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the record")
+    parser.add_argument("--peers", action="store_true", help="with jax.nn and optax")
     parser.error = _refuse
     options = parser.parse_args(arguments)
     if options.json:
@@ -31,8 +29,7 @@ def run(arguments: list[str]) -> None:
         text = json.dumps(verify.to_json(report), indent=1, ensure_ascii=False)
         with output.complete(options.json) as file:
             file.write(f"{text}\n".encode())
-    if not report.passed:
-        sys.exit(1)
+    sys.exit(not report.passed)
 
 
 def _refuse(reason: str):
