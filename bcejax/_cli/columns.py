@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bcejax._cli import UserError, listed
+from bcejax._cli import UserError, about, listed
 from bcejax._cli.model import Label, Model
 
 MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
@@ -21,7 +21,8 @@ IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|key|index|no|nr|number))$|[a-z](ID|Id
 
 def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """As in the file, but that 1.0 is 1 and Python's True is true."""
-    return column.cast(pa.string())
+    with about("a column of text is not UTF-8"):
+        return column.cast(pa.string())
 
 
 def label(column: pa.ChunkedArray, name: str, positive: str | None) -> Label:
@@ -55,7 +56,9 @@ def numbers(column, name: str) -> np.ndarray:
         return np.asarray(column.cast(pa.float64(), safe=False))
     except pa.ArrowException as error:
         value, where = re.match("Failed .*?: '(.*)' as", str(error)), str(column.type)
-        if value:
+        if pa.types.is_binary(column.type):
+            where = "text that is not UTF-8"
+        elif value:
             comma = " (a decimal comma?)" * bool(re.fullmatch(r"-?\d+,\d+", value[1]))
             row = texts(column).index(value[1]).as_py() + 1
             where = f"{value[1]!r}{comma} in row {row} of the data"

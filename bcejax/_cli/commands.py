@@ -42,6 +42,8 @@ class Commands(click.Group):
 class Number(click.FloatRange):
     """A finite number in a range; for a penalty also the word cv, which becomes NaN."""
 
+    name = "number"
+
     def convert(self, value, param, ctx):
         if value == "cv" and param.metavar == "NUMBER|cv":
             return math.nan
@@ -50,7 +52,7 @@ class Number(click.FloatRange):
 
 
 class Output(click.ParamType):
-    """A file that can be written, with one of these endings."""
+    """A file that can be written, with one of these endings if there are any."""
 
     name = "file"
 
@@ -59,7 +61,7 @@ class Output(click.ParamType):
 
     def convert(self, value, param, ctx):
         path = Path(value)
-        if path.suffix.lower() not in self.endings:
+        if self.endings and path.suffix.lower() not in self.endings:
             self.fail(
                 f"the ending must be one of {', '.join(self.endings)}, got {path}"
             )
@@ -120,7 +122,7 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
 @option("--l2", type=Number(0), metavar="NUMBER|cv", default=0.0, help="Penalty.")
 @option("--test-fraction", type=Number(0, 1, max_open=True), default=0.0)
 @option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
-@option("--out", metavar="MODEL.json", type=Output(".json"), help="To write the model.")
+@option("--out", metavar="MODEL.json", type=Output(), help="To write the model.")
 @option("--plot", metavar="FILE.png", type=Output(*picture.ENDINGS))
 def fit(file, l2, standardize, seed, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.

@@ -45,7 +45,10 @@ def load(table: pa.Table, seed: int, options: dict, **fields) -> Dataset:
     for part in filter(len, (train, test)):
         counts = np.bincount(labels[part].astype(int), weight[part], 2)
         if weight.min() < 0 or counts.min() == 0:
-            raise UserError("--weight must be 0 or more, and above 0 in both classes")
+            raise UserError(
+                "--weight must be 0 or more, and above 0 in some row of each class, "
+                f"got {weight.min():g} at the least and class sums {counts}"
+            )
 
     features, levels = [Feature.unfitted(name) for name in plain], {}
     for name in roles["one_hot"]:

@@ -45,8 +45,8 @@ def train(optimizer: optax.GradientTransformation, loss, params, steps: int):
 def newton() -> optax.GradientTransformationExtraArgs:
     """Newton's method as an optimiser: it also asks for the second derivative."""
 
-    def update(grad, state, params, *, value_fn, **_):
-        return -jnp.linalg.solve(jax.hessian(value_fn)(params), grad), state
+    def update(gradient, state, params, *, value_fn, **_):
+        return -jnp.linalg.solve(jax.hessian(value_fn)(params), gradient), state
 
     return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
@@ -62,11 +62,9 @@ def run(optimizer: str, steps: int, learning_rate, l2: float, seed: int, plot) -
         exact, *_ = training.fit(data.model, data.train, seed)
     print(report.data(data, "Wisconsin breast cancer"))
 
-    mean, scale = data.model.column("mean"), data.model.column("scale")
-    x, y = (
-        jnp.asarray((data.train.features - mean) / scale),
-        jnp.asarray(data.train.labels),
-    )
+    model, y = data.model, jnp.asarray(data.train.labels)
+    scale, names = model.column("scale"), [feature.name for feature in model.features]
+    x = jnp.asarray((data.train.features - model.column("mean")) / scale)
     chosen = {
         "lbfgs": optax.lbfgs(),
         "adam": optax.adam(learning_rate or 0.1),
@@ -78,21 +76,19 @@ def run(optimizer: str, steps: int, learning_rate, l2: float, seed: int, plot) -
     if not np.isfinite(losses[-1]):
         raise UserError("training diverged: lower --learning-rate, or raise --l2")
     end = "within" if slope <= TOLERANCE else "not within"
-    print(
-        f"{optimizer:13}{losses.size - 1} steps, {x.dtype}, gradient {slope:.1e}, {end}"
-    )
-    print(f"             tolerance, loss {losses[-1]:.8f}")
-    print(f"fit          {exact.steps} steps, float64, loss {exact.loss:.8f}")
+    print(f"{optimizer:13}loss {losses[-1]:.8f}, {x.dtype}, {losses.size - 1} steps")
+    print(f"             gradient {slope:.1e}, {end} tolerance")
+    print(f"fit          loss {exact.loss:.8f}, float64, {exact.steps} steps")
+    sizes, params = model.column("coefficient") * scale, np.asarray(params)
     if exact.separated:
         print("no optimum   the data are separable: the weights grow until stopped")
-    sizes, params = data.model.column("coefficient") * scale, np.asarray(params)
-    print(
-        f"difference   {np.abs(sizes - params[:-1]).max():.1e}, the largest of a coefficient"
-    )
+    else:
+        gap = np.abs(sizes - params[:-1]).max()
+        print(f"             largest difference of the coefficients: {gap:.1e}")
     for part, rows in (("training", data.train), ("test", data.test)):
-        print(report.scores(part, data.model.logits(rows), rows.labels))
+        print(report.scores(part, model.logits(rows), rows.labels))
     print("largest coefficients per standard deviation, by the loop and by fit")
     for i in np.argsort(-np.abs(sizes))[:10]:
-        print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {data.model.features[i].name}")
+        print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {names[i]}")
     picture.draw(plot, data, losses - (0.0 if exact.separated else float(exact.loss)))
     print(f"picture      {plot}")

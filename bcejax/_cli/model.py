@@ -61,10 +61,8 @@ class Model(msgspec.Struct, kw_only=True):
         if twice:
             raise UserError(f"features must differ, but {listed(twice)} do not")
         for feature in self.features:
-            if feature.level not in (
-                None,
-                *self.one_hot_levels.get(feature.column, []),
-            ):
+            levels = self.one_hot_levels.get(feature.column, [])
+            if feature.level not in (None, *levels):
                 raise UserError(f"one_hot_levels lacks {feature.name!r}")
 
     def column(self, field: str) -> np.ndarray:

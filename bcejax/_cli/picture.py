@@ -32,15 +32,17 @@ def draw(path: Path, data: Dataset, excess=()) -> None:
 
 
 def _calibration(panel, data: Dataset) -> None:
-    part, rows = (
-        ("test", data.test) if data.test.labels.size else ("training", data.train)
-    )
+    part, rows = "test", data.test
+    if not rows.labels.size:
+        part, rows = "training", data.train
     logits, bins = data.model.logits(rows), int(np.clip(rows.labels.size // 15, 2, 10))
     curve = metrics.calibration(
         logits, rows.labels, weights=rows.weight, bins=bins, strategy="quantile"
     )
     counts = panel.twinx()
-    counts.hist(np.asarray(sigmoid(logits)), 20, (0, 1), color="C6", alpha=0.35)
+    counts.hist(
+        np.asarray(sigmoid(logits)), bins=20, range=(0, 1), color="C6", alpha=0.35
+    )
     counts.set(ylabel=f"{part} rows, grey", yscale="log")
     counts.grid(False)
     panel.set_zorder(counts.get_zorder() + 1)

@@ -27,7 +27,8 @@ def read(path: Path, as_text: Iterable[str] = ()) -> pa.Table:
         elif ending == ".parquet":
             table = parquet.read_table(path)
         elif ending in SEPARATORS:
-            with pa.input_stream(str(path)) as file:  # which unpacks .gz
+            packed = "gzip" if path.suffix.lower() == ".gz" else None
+            with pa.input_stream(str(path), compression=packed) as file:
                 table = _parsed(file.read(), SEPARATORS[ending], as_text)
         else:
             raise UserError("the ending must be .csv, .tsv (or either .gz) or .parquet")
