@@ -29,7 +29,8 @@ def run(arguments: list[str]) -> None:
         text = json.dumps(verify.to_json(report), indent=1, ensure_ascii=False)
         with output.complete(options.json) as file:
             file.write(f"{text}\n".encode())
-    sys.exit(not report.passed)
+    if not report.passed:
+        sys.exit(1)
 
 
 def _refuse(reason: str):
