@@ -1,147 +1,119 @@
-"""From a file and the options of `fit` to rows to train on and rows to test on."""
+"""From a table and the roles of its columns to rows to train on and rows to test on."""
 
-from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
-from bcejax._cli import Refused, columns, files
-from bcejax._cli.columns import Feature, Label
-from bcejax._cli.files import listed
-from bcejax._cli.training import Data
+from bcejax._cli import UserError, about, columns, listed
+from bcejax._cli.model import Feature, Line, Model
+from bcejax._cli.table import require
+
+ROLES = "label", "weight", "offset", "exclude", "one_hot"  # of columns; and options
 
 
-class Table(NamedTuple):
-    """A file as numbers, and what was learnt from its training rows on the way."""
-
-    label: Label
-    features: list[Feature]
-    levels: dict[str, list[str]]
-    imputed: dict[str, float]
-    filled: int  # how many values were missing
-    train: Data
-    test: Data | None
+class Rows(NamedTuple):
+    features: np.ndarray  # (n, d)
+    labels: np.ndarray  # (n,), 0.0 or 1.0
+    weight: np.ndarray  # (n,)
+    offset: np.ndarray  # (n,)
 
 
-def load(options) -> Table:
-    table = files.read(options.file, options.one_hot)
-    plain = _plain_columns(table, options)
-    label = columns.label(table[options.label], options.label, options.positive)
-    labels = columns.classes(table[options.label], label)
-    weight, offset = _weight(table, options, labels), np.zeros(labels.size)
-    if options.offset is not None:
-        offset = columns.vector(table, "--offset", options.offset)
-    train, test = _split(labels, options)
-
-    levels = {
-        name: columns.levels(table.select([name]).take(train), name)
-        for name in options.one_hot
-    }
-    features = [Feature(name) for name in plain]
-    for name, found in levels.items():
-        columns.check_levels(table, name, found)
-        features += [Feature(name, level) for level in found[1:]]
-    _check_features(features)
-    values = columns.matrix(table, features)
-    filled, imputed = int(np.isnan(values).sum()), {}
-    if options.impute:
-        imputed = columns.training_means(values[train], features, weight[train])
-    columns.fill(values, features, imputed)
-    data = Data(values, labels, weight, offset)
-    parts = data.rows(train), None if test is None else data.rows(test)
-    _check_weights(parts)
-    return Table(label, features, levels, imputed, filled, *parts)
+class Dataset(NamedTuple):
+    model: Model  # with what was learnt from the training rows until here
+    train: Rows
+    test: Rows  # perhaps none
+    filled: int  # how many numbers were missing
+    warnings: list[str]
 
 
-def _plain_columns(table: pa.Table, options) -> list[str]:
+def load(table: pa.Table, seed: int, options: dict, **fields) -> Dataset:
+    """What the options of `fit` make of a table; `fields` are those of the model."""
+    roles = {role: options[role] for role in ROLES}
+    plain = _plain_columns(table, roles)
+    label = columns.label(table[roles["label"]], roles["label"], options["positive"])
+    labels = columns.classes(table[label.name], label)
+    weight = columns.vector(table, "--weight", roles["weight"], 1.0)
+    offset = columns.vector(table, "--offset", roles["offset"], 0.0)
+    train, test = np.arange(labels.size), np.arange(0)
+    if options["test_fraction"]:
+        split = {"test_size": options["test_fraction"], "random_state": seed}
+        with about("--test-fraction"):
+            train, test = train_test_split(train, stratify=labels, **split)
+    train, test = np.sort(train), np.sort(test)
+    for part in filter(len, (train, test)):
+        counts = np.bincount(labels[part].astype(int), weight[part], 2)
+        if weight.min() < 0 or counts.min() == 0:
+            raise UserError(
+                "--weight must be 0 or more, and above 0 in some row of each class, "
+                f"got {weight.min():g} at the least and class sums {counts}"
+            )
+
+    features, levels = [Feature.unfitted(name) for name in plain], {}
+    for name in roles["one_hot"]:
+        levels[name] = columns.levels(table[name].take(train), name)
+        features += [Feature.unfitted(name, level) for level in levels[name][1:]]
+    model = Model(
+        label=label,
+        offset=roles["offset"],
+        intercept=Line(np.nan, None),
+        features=features,
+        one_hot_levels=levels,
+        imputation_means={},
+        **fields,
+    )
+    values = columns.matrix(table, model)
+    filled = int(np.isnan(values).sum())
+    if options["impute"]:
+        model.imputation_means = columns.means(values[train], weight[train], model)
+    columns.fill(values, model)
+    warnings = columns.suspicions(values, model)
+    seen = values[train[weight[train] > 0]]
+    varied = np.flatnonzero(seen.max(axis=0) > seen.min(axis=0))
+    warnings += _keep(model, varied)
+    rows = Rows(values[:, varied], labels, weight, offset)
+    parts = [Rows(*(part[index] for part in rows)) for index in (train, test)]
+    return Dataset(model, *parts, filled, warnings)
+
+
+def inputs(table: pa.Table, model: Model) -> Rows:
+    """The rows of a table as a model sees them, without labels and weights."""
+    features = columns.matrix(table, model)
+    columns.fill(features, model)
+    return Rows(
+        features, None, None, columns.vector(table, "offset", model.offset, 0.0)
+    )
+
+
+def _plain_columns(table: pa.Table, roles: dict) -> list[str]:
     """The columns that no option gives another role."""
-    roles = [("--label", options.label)]
-    roles += [("--weight", options.weight)] if options.weight is not None else []
-    roles += [("--offset", options.offset)] if options.offset is not None else []
-    roles += [("--exclude", name) for name in dict.fromkeys(options.exclude)]
-    roles += [("--one-hot", name) for name in dict.fromkeys(options.one_hot)]
     taken = {}
-    for option, name in roles:
-        files.require(table, [name], f"{option}: {options.file}")
-        if name in taken:
-            raise Refused(f"column {name!r} cannot be both {taken[name]} and {option}")
-        taken[name] = option
-    return [name for name in table.column_names if name not in taken]
-
-
-def _weight(table: pa.Table, options, labels: np.ndarray) -> np.ndarray:
-    if options.weight is None:
-        return np.ones(labels.size)
-    weight = columns.vector(table, "--weight", options.weight)
-    if weight.min() < 0:
-        raise Refused(
-            f"--weight {options.weight} must be 0 or more, got {weight.min():g}"
-        )
-    return weight
-
-
-def _check_weights(parts: tuple[Data, Data | None]) -> None:
-    for part in filter(None, parts):
-        if len(set(part.labels[part.weight > 0])) < 2:
-            raise Refused("--weight is 0 in all rows of a class: both are needed")
-
-
-def _split(labels: np.ndarray, options):
-    """Which rows to train on and to test on."""
-    rows = np.arange(labels.size)
-    if not options.test_fraction:
-        return rows, None
-    try:
-        train, test = train_test_split(
-            rows,
-            test_size=options.test_fraction,
-            stratify=labels,
-            random_state=options.seed,
-        )
-    except ValueError as error:
-        reason = files.one_line(error)
-        raise Refused(f"--test-fraction {options.test_fraction}: {reason}") from None
-    return np.sort(train), np.sort(test)
-
-
-def _check_features(features: list[Feature]) -> None:
-    names = [feature.name for feature in features]
-    if not names:
-        raise Refused("no column is left to fit: all have another role")
-    if "" in names:
-        raise Refused(
+    for role, given in roles.items():
+        option = "--" + role.replace("_", "-")
+        names = [given] if isinstance(given, str) else given or ()
+        require(table, names, f"{option}: the table")
+        for name in names:
+            other = taken.setdefault(name, option)
+            if other != option:
+                raise UserError(f"column {name!r} cannot be both {other} and {option}")
+    if "" in set(table.column_names) - set(taken):
+        raise UserError(
             "a column has no name (row numbers, as pandas writes them?): name it, or "
             "leave it out with --exclude ''"
         )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise Refused(
-            f"--one-hot makes {listed(twice)}, the name of a column: rename it"
-        )
+    return [name for name in table.column_names if name not in taken]
 
 
-def without_constants(table: Table) -> tuple[Table, list[str]]:
-    """The table of the columns that vary in training, and a warning of the others."""
-    values = table.train.features[table.train.weight > 0]
-    varied = values.max(axis=0) > values.min(axis=0)
-    if varied.all():
-        return table, []
-    if not varied.any():
-        raise Refused("no column is left to fit: each is the same in every row")
-    keep = np.flatnonzero(varied)
-    constant = [table.features[i].name for i in np.flatnonzero(~varied)]
-    features = [table.features[i] for i in keep]
-    names = {feature.name for feature in features}
-    train, test = (
-        part and part._replace(features=part.features[:, keep])
-        for part in (table.train, table.test)
-    )
-    imputed = {name: mean for name, mean in table.imputed.items() if name in names}
-    warning = (
-        f"left out, for a column that is the same in every training row cannot be told "
-        f"from the intercept: {listed(constant)}"
-    )
-    table = table._replace(features=features, imputed=imputed, train=train, test=test)
-    return table, [warning]
+def _keep(model: Model, varied: np.ndarray) -> list[str]:
+    """Leave the other features out of the model, and warn of them."""
+    constant = [f.name for i, f in enumerate(model.features) if i not in varied]
+    model.features = [model.features[i] for i in varied]
+    if not model.features:
+        raise UserError("no column is left to fit: all have a role, or are constant")
+    for name in constant:
+        model.imputation_means.pop(name, None)
+    return constant and [
+        "left out, because a column that is the same in every training row cannot be "
+        f"told from the intercept: {listed(constant)}"
+    ]

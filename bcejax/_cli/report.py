@@ -1,106 +1,91 @@
-"""What `python -m bcejax fit` prints, and what it warns of."""
+"""What `python -m bcejax` prints of a fit, and what it warns of."""
 
 import dataclasses
 
 import numpy as np
 
-from bcejax import logistic_regression, metrics
-from bcejax._cli import training
-from bcejax._cli.dataset import Table
-from bcejax._cli.files import listed
-from bcejax._cli.model_file import Model
+from bcejax import metrics, sigmoid
+from bcejax._cli import listed, training
+from bcejax._cli.dataset import Dataset
+from bcejax._cli.model import Model
+from bcejax.logistic_regression import Fit, Summary
 
 SHOWN = 40  # coefficients; of more, those that stand out most
+VAGUE = 1e4  # standard errors of a coefficient per standard deviation, over 1/√n
 
 
-def data(table: Table, path) -> str:
-    label, train = table.label, table.train
-    rows = f"{len(train.labels)} training"
-    if table.test:
-        rows += f" and {len(table.test.labels)} test"
-    lines = [
-        f"data         {path}, label {label.name!r}, 1 = {label.positive!r}",
-        f"             {rows} rows, {len(table.features)} columns, "
-        f"{np.average(train.labels, weights=train.weight):.1%} positive",
-    ]
-    for name, levels in table.levels.items():
-        lines.append(
-            f"one-hot      {name!r}: {listed(levels)}; {levels[0]!r} dropped, "
-            "the others are compared with it"
-        )
-    if table.filled:
-        lines.append(f"imputed      {table.filled} missing values, by training means")
-    return "\n".join(lines)
-
-
-def penalty(l2: float, loss_out_of_fold: float | None, standardized: bool) -> str:
-    text = f"penalty      l2 = {l2:.4g}" + " on standardised columns" * standardized
-    if loss_out_of_fold is None:
-        return text
-    grid = training.PENALTIES
-    edge = " (the end of the grid)" if l2 in (grid[0], grid[-1]) else ""
-    return (
-        f"{text}{edge}\n             of {grid.size} from {grid[0]:g} to {grid[-1]:g}: "
-        f"least log loss out of {training.FOLDS} folds, {loss_out_of_fold:.4f} nats"
+def data(data: Dataset, path) -> str:
+    model, train = data.model, data.train
+    positive = np.average(train.labels, weights=train.weight)
+    label, counts = model.label, [rows.labels.size for rows in (train, data.test)]
+    text = (
+        f"data         {path}, label {label.name!r}, 1 = {label.positive!r}\n"
+        f"             {counts[0]} training and {counts[1]} test rows, "
+        f"{len(model.features)} columns, {positive:.1%} positive"
     )
+    for name, levels in model.one_hot_levels.items():
+        text += f"\none-hot      {name!r}: {listed(levels)}, compared with the first"
+    if data.filled:
+        text += f"\nimputed      {data.filled} missing values, by training means"
+    return text
 
 
-def coefficients(summary: logistic_regression.Summary | None, model: Model) -> str:
-    """The summary; of many columns, the largest per standard deviation."""
-    if len(model.features) <= SHOWN and summary:
-        return str(summary)
-    size = np.abs(model.coefficients * model.scales)
+def coefficients(summary: Summary | None, model: Model, out_of_fold: float) -> str:
+    """The penalty and the summary; of many columns, the largest coefficients."""
+    text, grid, count = "", training.PENALTIES, len(model.features)
+    if model.l2:
+        text = f"penalty      l2 = {model.l2:.4g}"
+        text += " on standardised columns" * model.standardized + "\n"
+    if np.isfinite(out_of_fold):
+        text += (
+            f"             of {grid.size} from {grid[0]:g} to {grid[-1]:g}: least log "
+            f"loss out of {training.FOLDS} folds, {out_of_fold:.4f} nats\n"
+        )
+    size = np.abs(model.column("coefficient") * model.column("scale"))
     largest = np.argsort(-size, kind="stable")[:SHOWN]
-    count = f"{len(largest)} of {len(model.features)} coefficients"
-    rest = ", those that move the logit most, per standard deviation of the column"
-    if summary:
-        lines = [summary.coefficients[i] for i in [*largest, -1]]
-        shown = dataclasses.replace(summary, coefficients=tuple(lines))
-        return f"{shown}\n{count}{rest}"
-    lines = [f"{count}{rest}", f"{model.intercept:+12.4g}   bias"]
-    for i in largest:
-        lines.append(f"{model.coefficients[i]:+12.4g}   {model.features[i].name}")
-    return "\n".join(lines)
+    rest = ""
+    if count > SHOWN:
+        rest = f"\n{SHOWN} of {count} coefficients, the largest per standard deviation"
+        if summary:
+            lines = tuple(summary.coefficients[i] for i in [*largest, -1])
+            summary = dataclasses.replace(summary, coefficients=lines)
+    lines = [model.features[i] for i in largest]
+    lines = "\n".join(f"{line.coefficient:+12.4g}   {line.name}" for line in lines)
+    return f"{text}\n{summary or lines}{rest}\n"
 
 
-def scores(logits: np.ndarray, part: training.Data) -> str:
-    labels, weights = part.labels, part.weight
+def scores(part: str, logits, labels, weights=None, threshold: float = 0.5) -> str:
+    right = (np.asarray(sigmoid(logits)) >= threshold) == labels
     measures = {
         "log loss": metrics.log_loss(logits, labels, weights=weights),
         "Brier score": metrics.brier_score(logits, labels, weights=weights),
         "ROC AUC": metrics.roc_auc(logits, labels, weights=weights),
-        "accuracy": np.average((logits > 0) == labels, weights=weights),
+        "accuracy": np.average(right, weights=weights),
     }
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())
-    return f"test         {shown}"
+    return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
 
 
-def doubts(
-    fit: logistic_regression.Fit,
-    summary: logistic_regression.Summary | None,
-    vague: list[str],
-) -> list[str]:
-    """Reasons not to trust the coefficients, or some figures."""
-    if fit.separated:
+def doubts(found: Fit, summary: Summary | None, model: Model, weight) -> list[str]:
+    """The reason not to trust the coefficients, or some figures, if there is one."""
+    if found.separated:
         return [
             "the data are separable: columns combine to tell the classes of all rows, "
             "or of some, apart without an error, so coefficients grow for ever, and "
             "stand where the search stopped; a penalty (--l2) makes them finite"
         ]
-    if not fit.converged:
+    if not found.converged:
         return [
-            f"the fit has not converged in {fit.steps} steps, its gradient is still "
-            f"{fit.gradient_norm:.1e}: a larger penalty (--l2) helps"
+            f"the fit has not converged in {found.steps} steps, its gradient is still "
+            f"{found.gradient_norm:.1e}: a larger penalty (--l2) helps"
         ]
     if summary is None:
-        return [
-            f"no standard errors for more than {training.MOST_COLUMNS} columns: "
-            "their matrix would take too long"
-        ]
-    if vague:
-        return [
-            f"the data hardly determine the coefficients of {listed(vague)}: columns "
-            "repeat one another, or tell some of the rows apart without an error; a "
-            "penalty (--l2) settles them"
-        ]
-    return []
+        most = training.MOST_COLUMNS
+        return [f"no standard errors for more than {most} columns: they take too long"]
+    errors = np.array([line.standard_error for line in summary.coefficients[:-1]])
+    size = errors * model.column("scale") * np.sqrt(weight.sum())
+    vague = [model.features[i].name for i in np.flatnonzero(~(size < VAGUE))]
+    return vague and [
+        f"the data hardly determine the coefficients of {listed(vague)}: columns "
+        "repeat one another, or tell some of the rows apart without an error; a "
+        "penalty (--l2) settles them"
+    ]

@@ -1,0 +1,218 @@
+"""The options of the commands, and what each command does with them, in order."""
+
+import math
+import sys
+from pathlib import Path
+
+import click
+import jax
+import numpy as np
+from click import argument, option
+
+from bcejax import sigmoid
+from bcejax._cli import (
+    UserError,
+    columns,
+    dataset,
+    demo,
+    model,
+    output,
+    picture,
+    report,
+    table,
+    training,
+)
+
+COLUMN = {"metavar": "COLUMN"}
+SEED = click.IntRange(0, 2**32 - 1)
+INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+
+class Commands(click.Group):
+    """The commands, of which the demo is meant where none is named."""
+
+    def parse_args(self, ctx, args):
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+            for name in set(args) & set(self.commands):
+                ctx.fail(f"{name} must come first, and its options after it")
+            args = ["demo", *args]
+        return super().parse_args(ctx, args)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; for a penalty also the word cv, which becomes NaN."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        if value == "cv" and param.metavar == "NUMBER|cv":
+            return math.nan
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not finite")
+
+
+class Output(click.ParamType):
+    """A file that can be written, with one of these endings if there are any."""
+
+    name = "file"
+
+    def __init__(self, *endings: str):
+        self.endings = endings
+
+    def convert(self, value, param, ctx):
+        path = Path(value)
+        if self.endings and path.suffix.lower() not in self.endings:
+            self.fail(
+                f"the ending must be one of {', '.join(self.endings)}, got {path}"
+            )
+        output.check(path)
+        return path
+
+
+def run(arguments: list[str]) -> None:
+    try:
+        commands.main(arguments, "python -m bcejax", standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        raise UserError(error.format_message()) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def commands():
+    """Logistic regression of the rows of a file. Without a command: the demo."""
+
+
+@commands.command("demo")
+@option("--optimizer", type=click.Choice(["lbfgs", "adam", "sgd", "newton"]))
+@option("--steps", type=click.IntRange(1), default=200, help="At the most.")
+@option("--learning-rate", type=Number(0, min_open=True), help="Of adam and sgd.")
+@option("--l2", type=Number(0), default=0.01, help="Penalty (l2/2) |weights|^2.")
+@option("--seed", type=SEED, default=0, help="Of the choice of test rows.")
+@option("--device", type=click.Choice(["cpu", "gpu", "tpu"]), help="JAX's choice.")
+@option("--float64", is_flag=True, help="64 bits, not 32.")
+@option("--plot", type=Output(*picture.ENDINGS), default="bcejax-demo.png")
+def run_demo(optimizer, learning_rate, device, float64, **options):
+    """Train on the Wisconsin breast-cancer data with optax, and draw how it went.
+
+    The loop is one that anyone would write; `logistic_regression.fit` gives the exact
+    answer beside it.
+    """
+    if learning_rate and optimizer not in ("adam", "sgd"):
+        raise UserError("--learning-rate is for adam and sgd: others find their own")
+    try:
+        place = jax.devices(device)[0]
+    except RuntimeError:
+        there = jax.default_backend()
+        raise UserError(f"--device {device}: JAX finds none, only {there}") from None
+    with jax.default_device(place), jax.enable_x64(float64):
+        demo.run(optimizer or "lbfgs", learning_rate=learning_rate, **options)
+
+
+@commands.command()
+@argument("file", type=INPUT)
+@option("--label", **COLUMN, required=True, help="What to predict. It has two values.")
+@option("--positive", metavar="VALUE", help="Which of them is 1; not for 0 and 1.")
+@option("--one-hot", **COLUMN, multiple=True, help="A category, repeatable.")
+@option("--exclude", **COLUMN, multiple=True, help="To leave out, repeatable.")
+@option("--weight", **COLUMN, help="How often each row counts.")
+@option("--offset", **COLUMN, help="What is added to the logit of each row.")
+@option("--impute", type=click.Choice(["mean"]), help="Fills in missing numbers.")
+@option("--standardize", is_flag=True, help="Penalises per standard deviation.")
+@option("--l2", type=Number(0), metavar="NUMBER|cv", default=0.0, help="Penalty.")
+@option("--test-fraction", type=Number(0, 1, max_open=True), default=0.0)
+@option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
+@option("--out", metavar="MODEL.json", type=Output(), help="To write the model.")
+@option("--plot", metavar="FILE.png", type=Output(*picture.ENDINGS))
+def fit(file, l2, standardize, seed, out, plot, **options):
+    """Fit a logistic regression to FILE, and print its coefficients.
+
+    FILE is .csv or .tsv with a line of names (or either .gz), .parquet, or - for CSV
+    from standard input. All columns are features but those that an option names. The
+    weighted mean loss + (l2/2) |coefficients|^2 is minimised, in 64 bits.
+
+    --one-hot gives a category a coefficient for each level but the first. --l2 cv takes
+    the penalty of least log loss in 5-fold cross-validation, of 50 from 1e-7 to 10.
+    --test-fraction keeps a share of the rows, of either class alike, to test on.
+
+    Example: python -m bcejax fit patients.csv --label ill --one-hot city --standardize
+    --l2 cv --test-fraction 0.2 --out model.json --plot fit.png
+    """
+    _differ(file, out, plot)
+    with jax.enable_x64(True):  # the optimum is right to more digits than the data
+        rows = table.read(file, options["one_hot"])
+        data = dataset.load(rows, seed, options, l2=l2, standardized=standardize)
+        print(report.data(data, file), flush=True)
+        fitted, test = data.model, data.test
+        found, summary, out_of_fold = training.fit(fitted, data.train, seed)
+        print(report.coefficients(summary, fitted, out_of_fold))
+        if test.labels.size:
+            print(report.scores("test", fitted.logits(test), test.labels, test.weight))
+        doubts = report.doubts(found, summary, fitted, data.train.weight)
+        for warning in data.warnings + doubts:
+            print(f"python -m bcejax: warning: {warning}", file=sys.stderr)
+        if out:
+            model.save(out, fitted)
+            print(f"model        {out}", flush=True)
+        if plot:
+            picture.draw(plot, data)
+            print(f"picture      {plot}")
+
+
+@commands.command()
+@argument("model_file", metavar="MODEL.json", type=INPUT)
+@argument("file", type=INPUT)
+@option("--out", type=Output(".csv", ".tsv", ".parquet"), required=True)
+@option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
+@option(
+    "--threshold", type=Number(0, 1), help="Probability from which on 1 is written."
+)
+def predict(model_file, file, out, key, threshold):
+    """Write the probability that the label is positive, and its logit, for each row.
+
+    MODEL.json is what `fit --out` wrote. Columns of FILE are found by name; those that
+    the model does not know are ignored. With --threshold a column `predicted` holds a
+    value of the label. Where FILE has the label, scores are printed.
+    """
+    _differ(model_file, file, out)
+    with jax.enable_x64(True):
+        fitted = model.load(model_file)
+        label, numbers = (
+            fitted.label,
+            {f.column for f in fitted.features if not f.level},
+        )
+        as_text = {*fitted.one_hot_levels, key} - numbers - {None}
+        rows = table.read(file, as_text)
+        needed = [*numbers, *as_text] + [fitted.offset] * (fitted.offset is not None)
+        table.require(rows, needed, str(file))
+        logits = fitted.logits(dataset.inputs(rows, fitted))
+        probability = np.asarray(sigmoid(logits))
+        written = {key: rows[key]} if key is not None else {}
+        written |= {"probability": probability, "logit": logits}
+        cut = 0.5 if threshold is None else threshold
+        if threshold is not None:
+            values = label.positive, label.negative
+            written["predicted"] = np.where(probability >= cut, *values)
+        table.write(out, written)
+        print(
+            f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}"
+        )
+        if label.name in rows.column_names:
+            labels = columns.classes(rows[label.name], label)
+            known = np.isfinite(labels)
+            if known.any():
+                print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
+                logits, labels = logits[known], labels[known]
+                print(report.scores("scores", logits, labels, threshold=cut))
+
+
+@commands.command()
+def verify():
+    """Check the promised digits on this device with this JAX."""  # by `__main__`
+
+
+def _differ(*paths: Path | None) -> None:
+    real = [path.resolve() for path in paths if path]
+    for path in real:
+        if real.count(path) > 1:
+            raise UserError(f"{path} is named more than once: it would be overwritten")

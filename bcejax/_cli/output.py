@@ -1,0 +1,47 @@
+"""Files that are written completely or not at all."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from bcejax._cli import UserError
+
+
+def check(path: Path) -> None:
+    """Refuse before the work is done what could not be written after it."""
+    path = path.resolve()  # a link is followed, so that it stays a link
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a regular file, and is left alone")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"there is no permission to write into {path.parent}")
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which takes the place of `path` once it is on the disk.
+
+    It lies in the folder of `path` until then, because only within one file system can
+    a file be renamed in one step.
+    """
+    check(path)
+    path = path.resolve()
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            unfinished.chmod(path.stat().st_mode)
+        unfinished.replace(path)
+    except OSError as error:
+        kept = "what it held before is kept" if path.exists() else "there is no file"
+        reason = error.strerror or error
+        raise UserError(f"{path} could not be written: {reason}; {kept}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
