@@ -49,11 +49,19 @@ PUBLIC = {
     for module in (metrics, logistic_regression, bcejax)
     for name in module.__all__
 }
+# Would be markup: signs of formulas, and initials, which look like a numbered list.
+SIGNS = re.compile(r"([|*]|\b[A-Z]\. )")
 
 
 def setup(app):
     # Napoleon listens with the default priority, 500, and wants reStructuredText.
     app.connect("autodoc-process-docstring", _as_restructuredtext, priority=400)
+    app.connect("source-read", _without_last_lines)
+
+
+def _without_last_lines(_app, _docname, source):
+    """A doctest in Markdown needs an empty line after its result. Readers do not."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
 
 
 def _as_restructuredtext(_app, _what, _name, _obj, _options, lines):
@@ -68,7 +76,7 @@ def _as_restructuredtext(_app, _what, _name, _obj, _options, lines):
 
 def _text(line):
     pieces = re.split("(`[^`]*`)", line)
-    pieces[::2] = [re.sub(r"([|*])", r"\\\1", piece) for piece in pieces[::2]]
+    pieces[::2] = [re.sub(SIGNS, r"\\\1", piece) for piece in pieces[::2]]
     pieces[1::2] = [_code(piece.strip("`")) for piece in pieces[1::2]]
     return "".join(pieces)
 
