@@ -41,6 +41,7 @@ nb_execution_mode = "off"  # The notebooks are shown as they are saved.
 
 default_role = "literal"
 autodoc_typehints = "none"  # The docstrings say which arrays are meant.
+napoleon_attr_annotations = False
 napoleon_use_ivar = True
 napoleon_custom_sections = ["Reference"]
 
