@@ -22,7 +22,7 @@ from bcejax.__main__ import main
 from bcejax.verify import _behaviour, _digits, _exact, _run, bounds
 from bcejax.verify._subjects import of_elements
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+GUARANTEES = (Path(__file__).parents[1] / "docs/guarantees.md").read_text("utf-8")
 POINTS = 400
 
 
@@ -272,16 +272,17 @@ def test_errors_in_ulp_of_wrong_infinities_nan_and_underflow():
     np.testing.assert_array_equal(_exact.errors_in_ulp(got, exact), expected)
 
 
-# The README
+# The documentation
 
 
-def test_the_readme_promises_no_more_than_the_table_of_bounds():
-    table = README[README.index("| labels 0 and 1 |") :].split("\n\n")[0]
+def test_the_documentation_promises_no_more_than_the_table_of_bounds():
+    table = GUARANTEES[GUARANTEES.index("| labels 0 and 1 |") :].split("\n\n")[0]
     for line, order in zip(table.splitlines()[2:], bounds.ORDERS, strict=True):
         cells = [cell.strip() for cell in line.strip(" |").split("|")][1:4]
         for cell, dtype in zip(cells, ("float16", "float32", "float64"), strict=True):
             assert float(cell) <= bounds.BOUNDS["sigmoid"][order][dtype]
-    sentence = " ".join(README[README.index("The rest of the family") :].split())
+    sentence = GUARANTEES[GUARANTEES.index("The rest of the family") :]
+    sentence = " ".join(sentence.split())
     figures = {
         r"softmax by at most ([\d.]+)": ("softmax of many", "slope"),
         r"entropies and divergences ([\d.]+)": ("bernoulli", "value"),
