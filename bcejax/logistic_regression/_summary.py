@@ -28,6 +28,7 @@ from bcejax.logistic_regression._separation import separation
 
 TESTS = "coefficient", "std. error", "z", "p-value"
 SAME_LOSS = 1e-4  # of the loss, or in nats, that rounding may change it by
+MOST_FEATURES = 10**6  # numbers of which a linear program takes seconds
 WIDTH = 80  # characters of a printed table
 
 
@@ -67,7 +68,8 @@ class Summary:
       level: of the confidence intervals, such as 0.95.
       converged: whether the fit has converged; if not, the figures mean nothing.
       escapes: for each coefficient 1 if it runs to +∞, −1 if to −∞, and 0 if it has an
-        optimum: what `separation` finds of a fit that has not converged.
+        optimum: what `separation` finds of a fit that has not converged. None if the
+        data are too many for that: call it yourself, if time allows.
       n: Σ w, the number of rows if they are not weighted.
       log_likelihood: −Σ w ℓ, in nats.
       deviance: 2 Σ w KL(y ‖ σ(x)), which is −2 log_likelihood for labels 0 and 1.
@@ -81,7 +83,7 @@ class Summary:
     kind: str
     level: float
     converged: bool
-    escapes: tuple[int, ...]
+    escapes: tuple[int, ...] | None
     n: float
     log_likelihood: float
     deviance: float
@@ -93,7 +95,10 @@ class Summary:
     def to_dict(self) -> dict:
         """Plain dicts, lists, strings, floats and bools; ∞ and NaN stay floats."""
         coefficients = [c._asdict() for c in self.coefficients]
-        lists = {"coefficients": coefficients, "escapes": list(self.escapes)}
+        lists = {
+            "coefficients": coefficients,
+            "escapes": self.escapes and list(self.escapes),
+        }
         return asdict(self) | lists
 
     def __str__(self) -> str:
@@ -114,7 +119,7 @@ class Summary:
 
     def _title(self) -> str:
         end = "converged" if self.converged else "NOT CONVERGED: trust no figure"
-        places = zip(self.coefficients, self.escapes, strict=True)
+        places = zip(self.coefficients, self.escapes or (), strict=False)
         runs = [f"{c.name} to {'−+'[to > 0]}∞" for c, to in places if to]
         if runs:
             end += f",\nthe data are separated: {', '.join(runs)}"
@@ -223,8 +228,8 @@ def summary(
     names = checked_names(columns if names is None else names, model, fit_intercept)
     objective, loss, null_loss, half_deviance, half_null_deviance = totals
     check_loss(float(model.loss), objective)
-    escapes = np.zeros(variance.size, int)
-    if not model.converged:
+    escapes = np.zeros(variance.size, int) if model.converged else None
+    if escapes is None and given.features.size <= MOST_FEATURES:
         escapes = separation(
             given.features,
             given.labels,
@@ -237,7 +242,7 @@ def summary(
         kind=kind,
         level=float(level),
         converged=bool(model.converged),
-        escapes=tuple(escapes.tolist()),
+        escapes=None if escapes is None else tuple(escapes.tolist()),
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
