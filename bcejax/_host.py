@@ -36,6 +36,15 @@ def numbers(x: ArrayLike, name: str) -> Array:
 
     Arrays of JAX pass as they are.
     """
+    array = real_array(x, name)
+    wide = array.dtype.kind in "iu" and array.dtype.itemsize == 8
+    if wide and not isinstance(array, jax.Array):
+        return array.astype(np.float64)
+    return array
+
+
+def real_array(x: ArrayLike, name: str) -> Array:
+    """`x` as an array of real numbers, of whatever dtype it has."""
     if isinstance(x, jax.Array):
         return x
     array = _read(x, name)
@@ -47,8 +56,7 @@ def numbers(x: ArrayLike, name: str) -> Array:
             f"{name} must be numbers, got {_kind_of(x, array)}"
             f"{_example(array)}: {WAY_OUT}."
         )
-    wide = array.dtype.kind in "iu" and array.dtype.itemsize == 8
-    return array.astype(np.float64) if wide else array
+    return array
 
 
 def matrix(x: ArrayLike, name: str) -> tuple[Array, tuple[str, ...] | None]:

@@ -9,6 +9,7 @@ from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from bcejax._arguments import array, broadcastable, floating, real, widened
@@ -16,6 +17,7 @@ from bcejax._bce import bce_dx
 from bcejax._numerics.limits import log_ratio, ratio_or_zero, times_or_zero
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax._range_check import in_range
+from bcejax._values import complain_of_labels, complain_of_weights
 
 
 def optimal_logit(
@@ -45,6 +47,7 @@ def optimal_logit(
     Raises:
       TypeError: if an argument is not real, or `offset` not floating point.
       ValueError: if `weights` or `offset` does not broadcast to the shape of `labels`.
+        Outside jit and vmap also for a label outside [0, 1] or a negative weight.
     Example:
       >>> print(optimal_logit(jnp.array([1, 0, 0, 0])))
       -1.0986
@@ -57,7 +60,21 @@ def optimal_logit(
     """
     labels, weights, offset = map(array, (labels, weights, offset))
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
-    return best_logit(labels, weights, offset, axis)
+    best, sound = _best_and_sound(labels, weights, offset, axis)
+    if not isinstance(sound, jax.core.Tracer) and not sound:
+        y = np.asarray(labels, np.float64)
+        if weights is not None:
+            weights = np.broadcast_to(np.asarray(weights, np.float64), y.shape)
+            complain_of_weights(weights, "weights")
+        complain_of_labels(y, ~np.isnan(y))
+    return best
+
+
+@partial(jax.jit, static_argnames="axis")
+def _best_and_sound(labels, weights, offset, axis) -> tuple[jax.Array, jax.Array]:
+    best = best_logit(labels, weights, offset, axis)
+    y, w = jnp.asarray(labels), jnp.asarray(0 if weights is None else weights)
+    return best, ~(jnp.any((y < 0) | (y > 1)) | jnp.any(w < 0))
 
 
 @partial(jax.jit, static_argnames="axis")

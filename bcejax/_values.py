@@ -1,7 +1,8 @@
 """Values that cannot be meant: which one it is, where it stands, and the likely cause.
 
-A fit asks in its compiled pass whether anything is wrong at all. Only if so is this
-read, on the host, where a message may take its time.
+A compiled function returns whether anything is wrong at all, next to its result. Only
+if so is this read, on the host, where a message may take its time. Within jit and vmap
+nobody can be told.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,16 @@ def complain(features, labels, weight, offset, l2, names: Sequence[str] | None) 
     )
     _complain_of_l2(l2, names)
     weight = np.broadcast_to(weight, labels.shape)
-    _complain_of_weight(weight)
+    complain_of_weights(weight, "sample_weight")
     counted = weight > 0
-    _complain_of_labels(labels, counted)
+    complain_of_labels(labels, counted)
     _complain_of_features(np.asarray(features), counted, names)
     offset = np.broadcast_to(offset, labels.shape)
     row = _first(counted & ~np.isfinite(offset))
     if row is not None:
-        raise ValueError(f"offset must be finite, got {offset[row]} in row {row}.")
+        raise ValueError(
+            f"offset must be finite, got {offset[row]} in row {_place(row)}."
+        )
 
 
 def _complain_of_l2(l2: np.ndarray, names) -> None:
@@ -42,26 +45,24 @@ def _complain_of_l2(l2: np.ndarray, names) -> None:
     )
 
 
-def _complain_of_weight(weight: np.ndarray) -> None:
-    row = _first(~((weight >= 0) & (weight < np.inf)))
+def complain_of_weights(weights: np.ndarray, name: str) -> None:
+    row = _first(~((weights >= 0) & (weights < np.inf)))
     if row is not None:
         raise ValueError(
-            f"sample_weight must be 0 or more and finite, got {weight[row]} in row "
-            f"{row}."
+            f"{name} must be 0 or more and finite, got {weights[row]} in row "
+            f"{_place(row)}."
         )
-    if not np.any(weight > 0):
-        raise ValueError(
-            f"sample_weight must not be 0 in all rows, which are {weight.size}."
-        )
+    if not np.any(weights > 0):
+        raise ValueError(f"{name} must not be 0 in all rows, which are {weights.size}.")
 
 
-def _complain_of_labels(labels: np.ndarray, counted: np.ndarray) -> None:
+def complain_of_labels(labels: np.ndarray, counted: np.ndarray) -> None:
     row = _first(counted & ~((labels >= 0) & (labels <= 1)))
     if row is None:
         return
     raise ValueError(
         f"labels must be 0, 1 or a probability between, got {labels[row]:g} in row "
-        f"{row}.{_cause(labels[counted])}"
+        f"{_place(row)}.{_cause(labels[counted])}"
     )
 
 
@@ -104,5 +105,9 @@ def _column(column: int, names) -> str:
     return f"column {column}" if names is None else f'column "{names[column]}"'
 
 
-def _first(wrong: np.ndarray) -> int | None:
-    return int(np.argmax(wrong)) if np.any(wrong) else None
+def _first(wrong: np.ndarray) -> tuple[int, ...] | None:
+    return tuple(np.argwhere(wrong)[0].tolist()) if np.any(wrong) else None
+
+
+def _place(index: tuple[int, ...]) -> str:
+    return ", ".join(map(str, index))

@@ -13,11 +13,16 @@ All are pure functions: jit them, vmap them, and give them sharded arrays. A wei
 counts a row twice, and only the ratios of the weights matter. Labels may be
 probabilities: y counts as y of a positive and 1 − y of a negative row. 16-bit logits
 are computed in float32, and so are the results: a mean over many rows has more digits
-than one of them. NaN in gives NaN out. Labels outside [0, 1] and negative weights are
-errors under `jax.experimental.checkify.checkify`.
+than one of them. NaN in the logits gives NaN out.
+
+A label outside [0, 1] or NaN, weights that are negative, not finite, or 0 in all rows
+are a ValueError. Logits that all lie in [0, 1] look like probabilities and get a
+UserWarning. Within jit and vmap nobody can be told: there labels and weights are errors
+under `jax.experimental.checkify.checkify` only, and NaN gives NaN.
 """
 
 import operator
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -26,12 +31,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bcejax._arguments import array, floating, real, same_shape_or_scalar, widened
+from bcejax._arguments import floating, real, same_shape_or_scalar, widened
 from bcejax._bce import bce_dx, bce_unweighted
+from bcejax._host import numbers, real_array
 from bcejax._numerics.limits import times_or_zero
 from bcejax._numerics.sigmoid import sigmoid
 from bcejax._range_check import in_range
 from bcejax._sharding import replicated
+from bcejax._values import complain_of_labels, complain_of_weights
 
 __all__ = ["Calibration", "brier_score", "calibration", "log_loss", "roc_auc"]
 
@@ -51,10 +58,11 @@ def log_loss(
       labels: `(n,)` or a scalar, real. Class 0 or 1, or a probability.
       weights: `(n,)` or a scalar, real, not negative.
     Returns:
-      `()`, float32 or float64. NaN if all weights are 0.
+      `()`, float32 or float64.
     Raises:
       TypeError: if `logits` is not floating point, or another argument not real.
-      ValueError: if `logits` is not one row of numbers, or a shape does not fit it.
+      ValueError: if `logits` is not one row of numbers, a shape does not fit it, or a
+        value of the others cannot be meant.
     Example:
       >>> print(log_loss(jnp.array([-2.0, 0.5, jnp.inf]), jnp.array([0, 1, 1])))
       0.2003
@@ -74,7 +82,7 @@ def brier_score(
     order in all arguments, which are those of `log_loss`, and so are the errors.
 
     Returns:
-      `()`, float32 or float64, in [0, 1]. NaN if all weights are 0.
+      `()`, float32 or float64, in [0, 1].
     Example:
       >>> print(brier_score(jnp.array([0.0, jnp.inf]), jnp.array([1, 1])))
       0.125
@@ -165,8 +173,24 @@ def calibration(
 
 
 def _checked(core, logits, labels, weights, *options):
-    logits, labels, weights = map(array, (logits, labels, weights))
-    return _compiled(core, options, logits, labels, weights)
+    logits, labels = real_array(logits, "logits"), numbers(labels, "labels")
+    weights = None if weights is None else numbers(weights, "weights")
+    result, sound, doubtful = _compiled(core, options, logits, labels, weights)
+    if isinstance(sound, jax.core.Tracer):
+        return result
+    if not sound:
+        w = np.asarray(1 if weights is None else weights, np.float64)
+        w = np.broadcast_to(w, logits.shape)
+        complain_of_weights(w, "weights")
+        y = np.broadcast_to(np.asarray(labels, np.float64), logits.shape)
+        complain_of_labels(y, w > 0)
+    if doubtful:
+        warnings.warn(
+            "logits all lie in [0, 1] and look like probabilities: bcejax.logit makes "
+            "logits of them.",
+            stacklevel=3,
+        )
+    return result
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -183,8 +207,12 @@ def _compiled(core, options, logits, labels, weights):
     y = same_shape_or_scalar(y, "labels", x, "logits")
     w = same_shape_or_scalar(w, "weights", x, "logits")
     x, y, w = (a.astype(widened(x.dtype)) for a in (x, y, w))
+    counts = w > 0
+    sound = jnp.all(((y >= 0) & (y <= 1)) | ~counts) & jnp.any(counts)
+    sound &= jnp.all((w >= 0) & (w < jnp.inf))
+    doubtful = jnp.all((x >= 0) & (x <= 1)) & jnp.any(x != x[0])
     y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
-    return core(x, y, w, *options)
+    return core(x, y, w, *options), sound, doubtful
 
 
 def _log_loss(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:

@@ -263,15 +263,49 @@ def test_empty_bins_are_nan_with_weight_zero():
 def test_nan_in_gives_nan_out(function):
     x, y, w = rows()
     hole = np.where(np.arange(200) == 7, np.float32(np.nan), 0)
+    traced = jax.jit(lambda x, y, w: function(x, y, weights=w))
     for got in (
         function(x + hole, y, weights=w),
         function(x - hole, y, weights=w),
-        function(x, y, weights=0 * w),
-        function(x, y, weights=w + hole),
+        traced(x, y, 0 * w),
+        traced(x, y, w + hole),
     ):
         assert all(np.isnan(leaf).all() for leaf in jax.tree.leaves(got)[:2])
-    soft = function(x, y + hole, weights=w)
+    soft = traced(x, y + hole, w)
     assert any(np.isnan(leaf).any() for leaf in jax.tree.leaves(soft))
+
+
+@every
+@pytest.mark.parametrize(
+    ("labels", "weights", "message"),
+    [
+        ([1, 2, 1, 2], None, r"labels must be 0, 1 .* got 2 in row 1.* labels == 2"),
+        ([-1, 1, 1, 1], None, r"got -1 in row 0.* labels == 1"),
+        ([0, np.nan, 1, 1], None, "got nan in row 1.*without a label"),
+        ([0, 1, 0, 1], [1, -1, 1, 1], "weights must be 0 or more .* got -1.0 in row 1"),
+        ([0, 1, 0, 1], [1, np.inf, 1, 1], "weights .* got inf in row 1"),
+        ([0, 1, 0, 1], 0, "weights must not be 0 in all rows"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(function, labels, weights, message):
+    with pytest.raises(ValueError, match=message):
+        function(np.array([-2.0, -1, 1, 2]), labels, weights=weights)
+
+
+@every
+def test_a_row_of_no_weight_may_have_any_label(function):
+    x, weights = np.array([-2.0, 3, 1, 2]), [1, 0, 1, 1]
+    got = function(x, [0, 7, 1, 0], weights=weights)
+    close(got, function(x, [0, 1, 1, 0], weights=weights), rtol=0)
+
+
+@every
+def test_probabilities_in_place_of_logits_get_a_warning(function):
+    p = np.array([0.1, 0.9, 0.4])
+    with pytest.warns(UserWarning, match="logits all lie in .* look like probabilit"):
+        function(p, [0, 1, 1])
+    jax.jit(function)(p, [0, 1, 1])
+    function(np.zeros(3), [0, 1, 1])  # as of a model that starts from zeros
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
