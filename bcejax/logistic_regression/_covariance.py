@@ -88,18 +88,14 @@ def covariance(
       H. White, Maximum likelihood estimation of misspecified models, Econometrica 50
       (1982), 1-25.
     """
-    check_kind(kind)
     given = tuple(map(_checks.array, (features, labels, l2, sample_weight, offset)))
     return compiled_covariance(model, given, fit_intercept, kind)
 
 
-def check_kind(kind: str) -> None:
-    if kind not in ("fisher", "sandwich"):
-        raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
-
-
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
 def compiled_covariance(model: Fit, given, fit_intercept, kind) -> jax.Array:
+    if kind not in ("fisher", "sandwich"):
+        raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
     data, sample_weight = checked_problem(*given), given[3]
     logits = fitted_logits(model, data)
     curvature = data.share * _sigmoid_slope(logits)

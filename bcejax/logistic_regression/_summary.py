@@ -16,11 +16,7 @@ from bcejax._bce import _bce_unweighted
 from bcejax._bernoulli import _bernoulli_divergence
 from bcejax._constant import _optimal_logit
 from bcejax._sigmoid import _logit
-from bcejax.logistic_regression._covariance import (
-    check_kind,
-    compiled_covariance,
-    fitted_logits,
-)
+from bcejax.logistic_regression._covariance import compiled_covariance, fitted_logits
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._problem import checked_problem, total_weight
 
@@ -198,7 +194,6 @@ def summary(
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
     given = tuple(map(_checks.array, (features, labels, l2, sample_weight, offset)))
-    check_kind(kind)
     variance = jnp.diag(compiled_covariance(model, given, fit_intercept, kind))
     n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
     value = np.append(model.weights, model.bias)[: variance.size]
