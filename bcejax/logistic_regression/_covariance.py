@@ -91,7 +91,6 @@ def covariance(
       H. White, Maximum likelihood estimation of misspecified models, Econometrica 50
       (1982), 1-25.
     """
-    check_kind(kind)
     given, names, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
@@ -100,13 +99,10 @@ def covariance(
     return result
 
 
-def check_kind(kind: str) -> None:
-    if kind not in ("fisher", "sandwich"):
-        raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
-
-
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
 def compiled_covariance(model: Fit, given, fit_intercept, kind):
+    if kind not in ("fisher", "sandwich"):
+        raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
     data, sample_weight = checked_problem(*given).readable(), given.sample_weight
     logits = fitted_logits(model, data)
     curvature = data.share * sigmoid_slope(logits)

@@ -32,7 +32,8 @@ class Table(NamedTuple):
     """Coordinates t = ((x − origin)/reach, 1) of the rows that no weight changes.
 
     Fits that `vmap` makes at once over weights, as bootstraps are, then multiply one
-    matrix of rows by many weights: 1000 bootstraps take a twelfth of the time.
+    matrix of rows by many weights: 300 bootstraps of 569 × 30 are 1.3 to 1.5 times as
+    fast.
     """
 
     origin: jax.Array  # (d,), a middle of each column; 0 without a bias

@@ -15,11 +15,7 @@ from bcejax._bce import bce_unweighted
 from bcejax._bernoulli import bernoulli_divergence
 from bcejax._numerics.sigmoid import logit
 from bcejax._optimal_logit import best_logit
-from bcejax.logistic_regression._covariance import (
-    check_kind,
-    compiled_covariance,
-    fitted_logits,
-)
+from bcejax.logistic_regression._covariance import compiled_covariance, fitted_logits
 from bcejax.logistic_regression._given import read_again, refuse
 from bcejax.logistic_regression._objective import penalty
 from bcejax.logistic_regression._outcome import Fit
@@ -216,7 +212,6 @@ def summary(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
-    check_kind(kind)
     given, columns, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
