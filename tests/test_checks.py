@@ -28,6 +28,11 @@ from bcejax import bce_with_logits, bce_with_probs, smooth_labels
             lambda: bcejax.sigmoid_focal_loss(0.0, 1, alpha=1.5),
             r"alpha must lie in \[0, 1\], got 1.5",
         ),
+        (lambda: bcejax.asymmetric_loss(0.0, 1, clip=1.5), "clip must lie in"),
+        (
+            lambda: bcejax.asymmetric_loss(0.0, 1, gamma_negative=-1.0),
+            "gamma_negative must lie in",
+        ),
         (lambda: bcejax.logit(1.5), "p must lie in"),
         (lambda: smooth_labels(3, 0.1), "labels must lie in"),
         (lambda: smooth_labels(1, 1.1), "amount must lie in"),

@@ -120,6 +120,10 @@ def focal_reference(x, y, t):
     return references.focal(x, y, 0.25, 2.5, t)
 
 
+def asymmetric_reference(x, y, t):
+    return references.asymmetric(x, y, 1, 4, 0.05, t)
+
+
 def best_logit(y, w, offset=None):
     return bcejax.optimal_logit(y, weights=w, offset=offset, axis=-1)
 
@@ -205,6 +209,7 @@ CASES = [
         "bce_with_probs", bcejax.bce_with_probs, references.bce_of_probs, (label,)
     ),
     element("sigmoid_focal_loss", focal, focal_reference, (label,)),
+    element("asymmetric_loss", bcejax.asymmetric_loss, asymmetric_reference, (label,)),
     probability(
         "smooth_labels", bcejax.smooth_labels, references.smoothed, (amount,), orders=2
     ),
