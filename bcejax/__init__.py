@@ -18,6 +18,7 @@ Binary cross-entropy
   bce_with_probs           the same loss of a probability
   smooth_labels            y (1 − a) + a/2
   sigmoid_focal_loss       α_t (1 − p_t)^γ ℓ, less for easy examples
+  asymmetric_loss          the focal loss of many labels, harder on negatives
   optimal_logit            the best constant logit
 
 Softmax
@@ -41,6 +42,7 @@ Modules
 """
 
 from bcejax import logistic_regression, metrics
+from bcejax._asymmetric import asymmetric_loss
 from bcejax._bce import (
     bce_with_logits,
     bce_with_logits_grad,
@@ -62,6 +64,7 @@ from bcejax._softmax import (
 from bcejax._softmax_information import softmax_entropy, softmax_kl_divergence
 
 __all__ = [
+    "asymmetric_loss",
     "bce_with_logits",
     "bce_with_logits_grad",
     "bce_with_logits_hessian",

@@ -108,7 +108,8 @@ def _rate(x: jax.Array, y: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def _shares(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A and B. Where both parts of q underflow, y is 0 or 1, and so are they."""
-    a, b = (1 - y) * jnp.exp(jnp.minimum(x, 0)), y * jnp.exp(jnp.minimum(-x, 0))
+    e = jnp.exp(-jnp.abs(x))
+    a, b = (1 - y) * jnp.where(x < 0, e, 1), y * jnp.where(x < 0, 1, e)
     both = a + b
     return jnp.where(both == 0, 1 - y, a / both), jnp.where(both == 0, y, b / both)
 

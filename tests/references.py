@@ -128,6 +128,36 @@ def focal(x, y, alpha, gamma, t):
     yield weight * (square + bent + mixed + loss2) * t, weight * size * np.abs(t)
 
 
+def asymmetric(x, y, gamma_positive, gamma_negative, clip, t):
+    positive = shifted_cost(-x, gamma_positive, 0)
+    negative = shifted_cost(x, gamma_negative, clip)
+    for (up, up_size), (down, down_size), sign, along in zip(
+        positive, negative, (1, -1, 1), (1, 1, t), strict=True
+    ):
+        exact, size = sign * y * up + (1 - y) * down, y * up_size + (1 - y) * down_size
+        yield exact * along, size * np.abs(along)
+
+
+def shifted_cost(u, gamma, clip):
+    """p_m^γ (−log(1 − p_m)) and two derivatives, each with its size.
+
+    float32 knows p − clip to a rounding of p, which counts p/p_m times, and its power
+    γ times as much.
+    """
+    p, q, off = sigma(u), sigma(-u), sigma(u) <= clip
+    left = np.where(off, 1, p - clip)
+    z, s, r = clip / left, q / (q + clip), clip / (q + clip)
+    cost = softplus_of(u) if clip == 0 else -np.log(q + clip)
+    power, blur = np.where(off, 0, left**gamma), (1 + z) * (1 + gamma)
+    rate, slope = gamma * q * (1 + z), p * s
+    yield power * cost, power * np.abs(cost) * blur
+    first = rate * cost + slope
+    yield power * first, power * first * blur
+    rising = rate * (rate * cost + 2 * slope) + p * q * s
+    falling = rate * (p + z * q) * cost + p * p * s * r
+    yield power * (rising - falling), power * (rising + falling) * blur
+
+
 def smoothed(y, amount, t):
     yield of_magnitude(y * (1 - amount) + amount / 2)
     yield of_magnitude(np.broadcast_to(1 - amount, y.shape))

@@ -37,7 +37,7 @@ CLASSES = [1, 2, 3, 5, 8, 15, 16, 17, 32, 33, 100, 999, 1000]
 # ulp at most, which is two units of 2⁻²⁴.
 ROUNDINGS = 64
 UNIT = 2.0**-24
-LEAST = 1e-37  # XLA's CPU may flush what is smaller to 0
+LEAST = 1e-37  # XLA's CPU may flush a term that is smaller to 0
 
 kept_alive = deque(maxlen=2000)  # each takes some of the process's memory mappings
 
@@ -118,6 +118,10 @@ def focal(x, y):
 
 def focal_reference(x, y, t):
     return references.focal(x, y, 0.25, 2.5, t)
+
+
+def asymmetric_reference(x, y, t):
+    return references.asymmetric(x, y, 1, 4, 0.05, t)
 
 
 def best_logit(y, w, offset=None):
@@ -205,6 +209,7 @@ CASES = [
         "bce_with_probs", bcejax.bce_with_probs, references.bce_of_probs, (label,)
     ),
     element("sigmoid_focal_loss", focal, focal_reference, (label,)),
+    element("asymmetric_loss", bcejax.asymmetric_loss, asymmetric_reference, (label,)),
     probability(
         "smooth_labels", bcejax.smooth_labels, references.smoothed, (amount,), orders=2
     ),
@@ -458,7 +463,7 @@ def expected(case, order, x, t, others):
         next(found)
     exact, size = next(found)
     terms = x.shape[-1] if case.sums_classes else 1
-    return exact, LEAST + UNIT * (ROUNDINGS + terms) * size
+    return exact, LEAST * terms + UNIT * (ROUNDINGS + terms) * size
 
 
 def expected_of_product(case, order, side, sides, directions, others, unit):

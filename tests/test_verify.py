@@ -224,6 +224,11 @@ def focal(x, gamma=2):
     return σ(x) ** gamma * mpmath.log1p(mpmath.exp(x))
 
 
+def asymmetric(x):
+    rest = σ(-x) + mpmath.mpf(0.25)
+    return (1 - rest) ** 4 * -mpmath.log(rest) if rest < 1 else mpmath.mpf(0)
+
+
 def divergence(p, q):
     return p * mpmath.log(p / q) - p + q
 
@@ -234,6 +239,18 @@ REFERENCES = {
     "σ′": (_exact.sigmoid_slope, lambda x, _: σ(x) * σ(-x)),
     "focal": (lambda x: _exact.focal(x, 2)[0], lambda x, _: focal(x)),
     "focal′": (lambda x: _exact.focal(x, 2)[1], lambda x, _: mpmath.diff(focal, x)),
+    "asymmetric, without clip": (
+        lambda x: _exact.shifted_focal(x, 2, np.zeros_like(x))[0][0],
+        lambda x, _: focal(x),
+    ),
+    "asymmetric": (
+        lambda x: _exact.shifted_focal(np.abs(x), 4, 0.25)[0][0],
+        lambda x, _: asymmetric(abs(x)),
+    ),
+    "asymmetric′": (
+        lambda x: _exact.shifted_focal(np.abs(x), 4, 0.25)[1][0],
+        lambda x, _: mpmath.diff(asymmetric, abs(x)),
+    ),
     "Bernoulli": (
         _exact.bernoulli_divergence,
         lambda a, b: divergence(σ(a), σ(b)) + divergence(σ(-a), σ(-b)),

@@ -6,6 +6,8 @@ Each is a maximum or a sum, which XLA joins over devices without gathering anyth
 import jax
 import jax.numpy as jnp
 
+from bcejax._numerics.tops import ties, tops_of
+
 
 def top(x: jax.Array) -> jax.Array:
     """The largest of each row. On XLA's CPU it may pass over NaN; no sum does."""
@@ -23,30 +25,7 @@ def all_but_one_top(x, top, measure, rows) -> jax.Array:
     rest = total(
         lambda _, x, t, *r: jnp.where(x == t, 0, measure(x, *r)), (x,), (top, *rows)
     )
-    return rest + (ties(x, top) - 1)
-
-
-def ties(x: jax.Array, top: jax.Array) -> jax.Array:
-    """How many classes are the largest."""
-    return total(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
-
-
-def top_and_others(x, finite, mass) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row, and Σ mass(x, finite(largest)) over all but one."""
-    largest = top(x)
-    return largest, all_but_one_top(x, largest, mass, (finite(largest),))
-
-
-def top_and_rest(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row, and the sum of all others."""
-    largest = top(y)
-    smaller = total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (largest,))
-    return largest, smaller + (ties(y, largest) - 1) * largest
-
-
-def top_and_at(x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row, and x of the class `label`."""
-    return top(x), at(x, label)
+    return rest + (ties(total, x, top) - 1)
 
 
 def weighted(y, measure, arrays, rows, level) -> jax.Array:
@@ -68,6 +47,9 @@ def at(x: jax.Array, label: jax.Array) -> jax.Array:
     """
     picked = total(lambda k, x, label: jnp.where(k == label, x, 0), (x,), (label,))
     return jnp.where(label < x.shape[-1], picked, jnp.nan)
+
+
+top_and_others, top_and_rest, top_and_at = tops_of(top, total, at, all_but_one_top)
 
 
 def used_twice(rows: jax.Array) -> jax.Array:

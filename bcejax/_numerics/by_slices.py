@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bcejax._numerics.tops import tops_of
+
 # Measured in benchmarks/formulations.py. Compile time grows with the number of slices.
 FEW = 32  # classes that are slices of their own
 LANES = 16  # the width of a slice, at least
@@ -48,29 +50,6 @@ def all_but_one_top(x, top, measure, rows) -> jax.Array:
     return used_twice(_sum_of_lanes(jnp.abs(lanes)) + (left_out - 1))
 
 
-def ties(x: jax.Array, top: jax.Array) -> jax.Array:
-    """How many classes are the largest."""
-    return total(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
-
-
-def top_and_others(x, finite, mass) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row, and Σ mass(x, finite(largest)) over all but one."""
-    largest = top(x)
-    return largest, all_but_one_top(x, largest, mass, (finite(largest),))
-
-
-def top_and_rest(y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row, and the sum of all others."""
-    largest = top(y)
-    smaller = total(lambda _, y, t: jnp.where(y == t, 0, y), (y,), (largest,))
-    return largest, smaller + (ties(y, largest) - 1) * largest
-
-
-def top_and_at(x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest of each row, and x of the class `label`."""
-    return top(x), at(x, label)
-
-
 def weighted(y, measure, arrays, rows, level) -> jax.Array:
     """Σ y (measure(arrays, rows) + level) over the classes with y ≠ 0."""
 
@@ -84,6 +63,9 @@ def weighted(y, measure, arrays, rows, level) -> jax.Array:
 def at(x: jax.Array, label: jax.Array) -> jax.Array:
     """x of the class `label` of each row; NaN where there is no such class."""
     return jnp.take_along_axis(x, label[..., None], -1, mode="fill")[..., 0]
+
+
+top_and_others, top_and_rest, top_and_at = tops_of(top, total, at, all_but_one_top)
 
 
 def used_twice(rows: jax.Array) -> jax.Array:

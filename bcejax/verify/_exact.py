@@ -76,6 +76,34 @@ def focal(u, gamma):
     return q**gamma * loss, slope, rising - falling, np.maximum(rising, falling)
 
 
+def shifted_focal(u, gamma, clip):
+    """p_m^γ (−log(1 − p_m)) with p_m = max(σ(u) − clip, 0), as `focal` has it.
+
+    Each order comes with the size of its terms, one of which is that p − clip cancels.
+    """
+    q, p, bend = sigmoid(-u), sigmoid(u), sigmoid_slope(u)
+    on = p > clip
+    left, rest = np.where(on, p - clip, 1), q + clip
+    z = clip / left
+    loss = np.where(clip == 0, softplus(u), -np.log(np.where(clip == 0, 1, rest)))
+    loss = np.where(left < 0.5, -np.log1p(-np.minimum(left, 0.5)), loss)
+    rate = gamma * q * (1 + z)  # of log p_m^γ
+    own, clipped = np.where(clip == 0, 1, q / rest), np.where(clip == 0, 0, clip / rest)
+    slope = p * own
+    rate_slope = rate * (p + z * q)
+    power = np.where(on, left**gamma, 0)
+    first = zero_times(rate, loss) + slope
+    rising = zero_times(rate, zero_times(rate, loss)) + 2 * rate * slope + bend * own
+    falling = zero_times(rate_slope, loss) + p * p * own * clipped
+    terms = loss, first, rising - falling
+    sizes = loss, first, np.maximum(rising, falling)
+    blur = 1 + z
+    return [
+        (zero_times(power, a), zero_times(power, b) * blur)
+        for a, b in zip(terms, sizes, strict=True)
+    ]
+
+
 def x_minus_log1p(u, log1p_u):
     """u − log(1 + u), given the logarithm; by its series where the two cancel."""
     small = np.abs(u) < 0.1

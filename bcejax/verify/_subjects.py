@@ -195,6 +195,22 @@ def _of_labels() -> list[Subject]:
         larger = _unless_far(x, larger)
         return [(value, None), (sign * slope, None), (curvature, larger)]
 
+    def asymmetric(x, y, gamma_positive, gamma_negative, clip):
+        # Of one label, the other being worth 0.
+        gamma, clip = np.where(y, gamma_positive, gamma_negative), np.where(y, 0, clip)
+        sign = 1 - 2 * y
+        (value, of_value), (slope, of_slope), (bent, larger) = exact.shifted_focal(
+            sign * x, gamma, clip
+        )
+        of_slope = np.where(clip == 0, of_slope, _unless_far(x, of_slope))
+        larger = _unless_far(x, larger)
+        return [(value, of_value), (sign * slope, of_slope), (bent, larger)]
+
+    def asymmetric_inputs(dtype, points):
+        x, y = _with_labels(at.logits)(dtype, points)
+        settings = [[1, 0, 2], [4, 2.5, 1], [0.05, 0, 0.25]]
+        return x, y, *(np.resize(np.array(row, dtype), x.size) for row in settings)
+
     def focal_inputs(dtype, points):
         x, y = _with_labels(at.logits)(dtype, points)
         gamma = np.resize(np.array([0, 0.5, 1, 2, 5], dtype), x.size)
@@ -248,6 +264,25 @@ def _of_labels() -> list[Subject]:
                 if arguments[0] != 0
             ),
             {"optax": lambda x, y, g: optax.sigmoid_focal_loss(x, y, gamma=g)},
+        ),
+        Subject(
+            "asymmetric_loss",
+            "asymmetric",
+            lambda x, y, p, n, clip: bcejax.asymmetric_loss(
+                x, y, gamma_positive=p, gamma_negative=n, clip=clip
+            ),
+            asymmetric_inputs,
+            asymmetric,
+            (
+                ((NAN, 1.0, 1.0, 4.0, 0.05), (NAN, NAN, None)),
+                ((0.0, NAN, 1.0, 4.0, 0.05), (NAN, NAN, None)),
+                ((INF, 1.0, 1.0, 4.0, 0.05), (0, 0, 0)),
+                ((-INF, 0.0, 1.0, 4.0, 0.05), (0, 0, 0)),
+                ((-INF, 1.0, 1.0, 4.0, 0.05), (INF, -1, 0)),
+                ((INF, 0.0, 1.0, 4.0, 0.0), (INF, 1, 0)),
+                ((INF, 0.0, 1.0, 4.0, 0.5), (None, 0, 0)),
+                ((0.0, 0.0, 1.0, 4.0, 0.5), (0, 0, 0)),
+            ),
         ),
         *_of_pairs(),
     ]

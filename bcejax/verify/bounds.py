@@ -43,6 +43,12 @@ BOUNDS = {
     },
     # sigmoid_focal_loss for γ up to 5, which multiplies the error of a logarithm
     "focal": {"value": _row(8, 8), "slope": _row(10, 9), "curvature": _row(12, 12)},
+    # asymmetric_loss for γ up to 4; at p ≈ clip relative to the digits of p − clip
+    "asymmetric": {
+        "value": _row(10, 10),
+        "slope": _row(10, 10),
+        "curvature": _row(12, 12),
+    },
     # the three softmax functions, for few classes (3, or 12 in float32), and for 1,024
     "softmax": {"value": _row(3, 4), "slope": _row(4, 4), "curvature": _row(6, 6)},
     "softmax of many": {
