@@ -698,8 +698,6 @@ GRADIENTS = {
 HESSIANS = {
     "forward over reverse": jax.hessian,
     "reverse over forward": lambda f: jax.jacrev(jax.jacfwd(f)),
-    "forward twice": lambda f: jax.jacfwd(jax.jacfwd(f)),
-    "reverse twice": lambda f: jax.jacrev(jax.jacrev(f)),
 }
 EQUAL = jnp.array([0.5, 0.5, 0.25, 0.5])
 
