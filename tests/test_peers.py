@@ -29,7 +29,11 @@ from bcejax import (
 )
 
 INF = jnp.inf
-RECORDED = {"jax": ("0.10.", "0.12.0"), "optax": ("0.2.8",), "torch": ("2.13.",)}
+RECORDED = {
+    "jax": ("0.10.", "0.12.0"),
+    "optax": ("0.2.8",),
+    "torch": ("2.13.", "2.14."),
+}
 CLOSE = dict(rtol=1e-12, atol=1e-12)
 integer = softmax_cross_entropy_with_integer_labels
 optax_integer = optax.softmax_cross_entropy_with_integer_labels
