@@ -642,6 +642,50 @@ def test_predictions_hold_an_identifier_and_classes_and_are_scored(fitted, capsy
     ) in printed
 
 
+def test_an_identifier_does_not_hide_what_is_written(fitted, capsys):
+    write(fitted, "model.json")
+    people().assign(logit="a").to_csv("new.csv", index=False)
+    arguments = [
+        "predict",
+        "model.json",
+        "new.csv",
+        "--out",
+        "out.csv",
+        "--id",
+        "logit",
+    ]
+    assert "--id logit is the name of a column that is written" in refusal(
+        arguments, capsys
+    )
+
+
+FIRST = """{
+  "format": "bcejax logistic regression",
+  "version": 1,
+  "label": {"name": "y", "positive": "1", "negative": "0"},
+  "offset": null,
+  "l2": 0,
+  "standardized": false,
+  "intercept": {"coefficient": -1.5, "standard_error": null},
+  "features": [
+    {"name": "x", "column": "x", "level": null, "coefficient": 2,
+     "standard_error": 0.5, "mean": 0.25, "scale": 1.0},
+    {"name": "c=b", "column": "c", "level": "b", "coefficient": 4.0,
+     "standard_error": null, "mean": 0.5, "scale": 0.5}
+  ],
+  "one_hot_levels": {"c": ["a", "b"]},
+  "imputation_means": {"x": 0.25},
+  "made_with": {"bcejax": "0.1.0", "jax": "0.10.0"}
+}"""
+
+
+def test_a_model_of_the_first_version_is_read(capsys):
+    write(FIRST, "model.json")
+    write("x,c\n1,a\n,b\n", "new.csv")
+    main(["predict", "model.json", "new.csv", "--out", "out.csv"])
+    assert csv.read_csv("out.csv")["logit"].to_pylist() == [0.5, 3.0]
+
+
 def warnings_of(frame, capsys):
     frame.to_csv("data.csv", index=False)
     main(["fit", "data.csv", "--label", "GRADE", "--l2", "1"])

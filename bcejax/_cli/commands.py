@@ -10,18 +10,8 @@ import numpy as np
 from click import argument, option
 
 from bcejax import sigmoid
-from bcejax._cli import (
-    UserError,
-    columns,
-    dataset,
-    demo,
-    model,
-    output,
-    picture,
-    report,
-    table,
-    training,
-)
+from bcejax._cli import UserError, dataset, demo, model, output, picture, report, table
+from bcejax._cli.training import fit as train
 
 COLUMN = {"metavar": "COLUMN"}
 SEED = click.IntRange(0, 2**32 - 1)
@@ -120,10 +110,10 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
 @option("--impute", type=click.Choice(["mean"]), help="Fills in missing numbers.")
 @option("--standardize", is_flag=True, help="Penalises per standard deviation.")
 @option("--l2", type=Number(0), metavar="NUMBER|cv", default=0.0, help="Penalty.")
-@option("--test-fraction", type=Number(0, 1, max_open=True), default=0.0)
+@option("--test-fraction", type=Number(0, 1, max_open=True), default=0.0, help="Share.")
 @option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
 @option("--out", metavar="MODEL.json", type=Output(), help="To write the model.")
-@option("--plot", metavar="FILE.png", type=Output(*picture.ENDINGS))
+@option("--plot", metavar="FILE.png", type=Output(*picture.ENDINGS), help="Picture.")
 def fit(file, l2, standardize, seed, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
@@ -144,10 +134,10 @@ def fit(file, l2, standardize, seed, out, plot, **options):
         data = dataset.load(rows, seed, options, l2=l2, standardized=standardize)
         print(report.data(data, file), flush=True)
         fitted, test = data.model, data.test
-        found, summary, out_of_fold = training.fit(fitted, data.train, seed)
+        found, summary, out_of_fold = train(fitted, data.train, seed)
         print(report.coefficients(summary, fitted, out_of_fold))
         if test.labels.size:
-            print(report.scores("test", fitted.logits(test), test.labels, test.weight))
+            print(report.scores("test", fitted.logits(test), test))
         doubts = report.doubts(found, summary, fitted, data.train.weight)
         for warning in data.warnings + doubts:
             print(f"python -m bcejax: warning: {warning}", file=sys.stderr)
@@ -164,9 +154,7 @@ def fit(file, l2, standardize, seed, out, plot, **options):
 @argument("file", type=INPUT)
 @option("--out", type=Output(".csv", ".tsv", ".parquet"), required=True)
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
-@option(
-    "--threshold", type=Number(0, 1), help="Probability from which on 1 is written."
-)
+@option("--threshold", type=Number(0, 1), help="Probability from which on it is 1.")
 def predict(model_file, file, out, key, threshold):
     """Write the probability that the label is positive, and its logit, for each row.
 
@@ -177,33 +165,28 @@ def predict(model_file, file, out, key, threshold):
     _differ(model_file, file, out)
     with jax.enable_x64(True):
         fitted = model.load(model_file)
-        label, numbers = (
-            fitted.label,
-            {f.column for f in fitted.features if not f.level},
-        )
-        as_text = {*fitted.one_hot_levels, key} - numbers - {None}
-        rows = table.read(file, as_text)
-        needed = [*numbers, *as_text] + [fitted.offset] * (fitted.offset is not None)
-        table.require(rows, needed, str(file))
-        logits = fitted.logits(dataset.inputs(rows, fitted))
-        probability = np.asarray(sigmoid(logits))
-        written = {key: rows[key]} if key is not None else {}
-        written |= {"probability": probability, "logit": logits}
-        cut = 0.5 if threshold is None else threshold
+        numbers = {f.column for f in fitted.features if f.level is None}
+        as_text = {*fitted.one_hot_levels, *([] if key is None else [key])} - numbers
+        found = table.read(file, as_text)
+        rows = dataset.inputs(found, fitted, file)
+        logits, label = fitted.logits(rows), fitted.label
+        written = {"probability": np.asarray(sigmoid(logits)), "logit": logits}
         if threshold is not None:
-            values = label.positive, label.negative
-            written["predicted"] = np.where(probability >= cut, *values)
+            above = written["probability"] >= threshold
+            written["predicted"] = np.where(above, label.positive, label.negative)
+        if key is not None:
+            table.require(found, [key], f"--id: {file}")
+            if key in written:
+                raise UserError(f"--id {key} is the name of a column that is written")
+            written = {key: found[key]} | written
         table.write(out, written)
-        print(
-            f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}"
-        )
-        if label.name in rows.column_names:
-            labels = columns.classes(rows[label.name], label)
-            known = np.isfinite(labels)
-            if known.any():
-                print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
-                logits, labels = logits[known], labels[known]
-                print(report.scores("scores", logits, labels, threshold=cut))
+    print(f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}")
+    known = np.isfinite(rows.labels)
+    if known.any():
+        scored = dataset.Rows(*(part[known] for part in rows))
+        cut = 0.5 if threshold is None else threshold
+        print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
+        print(report.scores("scores", logits[known], scored, cut))
 
 
 @commands.command()

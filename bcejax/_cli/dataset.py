@@ -51,18 +51,12 @@ def load(table: pa.Table, seed: int, options: dict, **fields) -> Dataset:
             )
 
     features, levels = [Feature.unfitted(name) for name in plain], {}
-    for name in roles["one_hot"]:
+    for name in dict.fromkeys(roles["one_hot"]):
         levels[name] = columns.levels(table[name].take(train), name)
         features += [Feature.unfitted(name, level) for level in levels[name][1:]]
-    model = Model(
-        label=label,
-        offset=roles["offset"],
-        intercept=Line(np.nan, None),
-        features=features,
-        one_hot_levels=levels,
-        imputation_means={},
-        **fields,
-    )
+    learnt = {"features": features, "one_hot_levels": levels, "imputation_means": {}}
+    begun = {"label": label, "offset": roles["offset"], "intercept": Line(np.nan, None)}
+    model = Model(**begun, **learnt, **fields)
     values = columns.matrix(table, model)
     filled = int(np.isnan(values).sum())
     if options["impute"]:
@@ -70,20 +64,25 @@ def load(table: pa.Table, seed: int, options: dict, **fields) -> Dataset:
     columns.fill(values, model)
     warnings = columns.suspicions(values, model)
     seen = values[train[weight[train] > 0]]
-    varied = np.flatnonzero(seen.max(axis=0) > seen.min(axis=0))
+    varied = seen.max(axis=0) > seen.min(axis=0)
     warnings += _keep(model, varied)
     rows = Rows(values[:, varied], labels, weight, offset)
     parts = [Rows(*(part[index] for part in rows)) for index in (train, test)]
     return Dataset(model, *parts, filled, warnings)
 
 
-def inputs(table: pa.Table, model: Model) -> Rows:
-    """The rows of a table as a model sees them, without labels and weights."""
+def inputs(table: pa.Table, model: Model, file) -> Rows:
+    """The rows of a table as a model sees them, without weights."""
+    needed = {f.column: None for f in model.features if f.level is None}
+    needed |= model.one_hot_levels | ({model.offset: None} if model.offset else {})
+    require(table, needed, str(file))
     features = columns.matrix(table, model)
     columns.fill(features, model)
-    return Rows(
-        features, None, None, columns.vector(table, "offset", model.offset, 0.0)
-    )
+    labels = np.full(table.num_rows, np.nan)
+    if model.label.name in table.column_names:
+        labels = columns.classes(table[model.label.name], model.label)
+    offset = columns.vector(table, "offset", model.offset, 0.0)
+    return Rows(features, labels, np.ones(labels.size), offset)
 
 
 def _plain_columns(table: pa.Table, roles: dict) -> list[str]:
@@ -107,8 +106,8 @@ def _plain_columns(table: pa.Table, roles: dict) -> list[str]:
 
 def _keep(model: Model, varied: np.ndarray) -> list[str]:
     """Leave the other features out of the model, and warn of them."""
-    constant = [f.name for i, f in enumerate(model.features) if i not in varied]
-    model.features = [model.features[i] for i in varied]
+    constant = [f.name for f, v in zip(model.features, varied, strict=True) if not v]
+    model.features = [f for f in model.features if f.name not in set(constant)]
     if not model.features:
         raise UserError("no column is left to fit: all have a role, or are constant")
     for name in constant:

@@ -86,7 +86,7 @@ def run(optimizer: str, steps: int, learning_rate, l2: float, seed: int, plot) -
         gap = np.abs(sizes - params[:-1]).max()
         print(f"             largest difference of the coefficients: {gap:.1e}")
     for part, rows in (("training", data.train), ("test", data.test)):
-        print(report.scores(part, model.logits(rows), rows.labels))
+        print(report.scores(part, model.logits(rows), rows))
     print("largest coefficients per standard deviation, by the loop and by fit")
     for i in np.argsort(-np.abs(sizes))[:10]:
         print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {names[i]}")

@@ -6,7 +6,7 @@ import numpy as np
 
 from bcejax import metrics, sigmoid
 from bcejax._cli import listed, training
-from bcejax._cli.dataset import Dataset
+from bcejax._cli.dataset import Dataset, Rows
 from bcejax._cli.model import Model
 from bcejax.logistic_regression import Fit, Summary
 
@@ -54,13 +54,14 @@ def coefficients(summary: Summary | None, model: Model, out_of_fold: float) -> s
     return f"{text}\n{summary or lines}{rest}\n"
 
 
-def scores(part: str, logits, labels, weights=None, threshold: float = 0.5) -> str:
-    right = (np.asarray(sigmoid(logits)) >= threshold) == labels
+def scores(part: str, logits, rows: Rows, threshold: float = 0.5) -> str:
+    given = logits, rows.labels
+    right = (np.asarray(sigmoid(logits)) >= threshold) == rows.labels
     measures = {
-        "log loss": metrics.log_loss(logits, labels, weights=weights),
-        "Brier score": metrics.brier_score(logits, labels, weights=weights),
-        "ROC AUC": metrics.roc_auc(logits, labels, weights=weights),
-        "accuracy": np.average(right, weights=weights),
+        "log loss": metrics.log_loss(*given, weights=rows.weight),
+        "Brier score": metrics.brier_score(*given, weights=rows.weight),
+        "ROC AUC": metrics.roc_auc(*given, weights=rows.weight),
+        "accuracy": np.average(right, weights=rows.weight),
     }
     return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
 
