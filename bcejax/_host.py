@@ -103,7 +103,7 @@ def _read(x, name: str) -> Array:
     dtype = getattr(x, "dtype", None)
     if _is_category(x):
         return np.asarray(x, object)
-    if hasattr(dtype, "na_value") and dtype.kind in "iufb":
+    if hasattr(dtype, "na_value") and getattr(dtype, "kind", "O") in "iufb":
         # pandas' own dtypes, whose missing values NumPy would take as objects.
         return x.to_numpy("float64", na_value=np.nan)
     try:

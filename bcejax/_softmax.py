@@ -60,8 +60,8 @@ def log_softmax(
       P. Blanchard, D. J. Higham, N. J. Higham, Accurately computing the log-sum-exp and
       softmax functions, IMA J. Numer. Anal. 41 (2021), 2311-2330.
     """
-    logits = Argument("logits", logits)
-    return along_classes(equations.log_softmax, axis, where, logits, otherwise=-jnp.inf)
+    x = Argument("logits", logits)
+    return along_classes(equations.log_softmax, axis, where, x, otherwise=-jnp.inf)
 
 
 def logsumexp(
@@ -93,8 +93,8 @@ def logsumexp(
     Reference:
       As `log_softmax`.
     """
-    logits = Argument("logits", logits)
-    return along_classes(equations.logsumexp, axis, where, logits, otherwise=-jnp.inf)
+    x = Argument("logits", logits)
+    return along_classes(equations.logsumexp, axis, where, x, otherwise=-jnp.inf)
 
 
 def softmax_cross_entropy(
@@ -184,11 +184,11 @@ def softmax_cross_entropy_with_integer_labels(
     Reference:
       As `softmax_cross_entropy`; for the smoothing `smooth_labels`.
     """
-    if isinstance(label_smoothing, int | float) and label_smoothing == 0:
-        label_smoothing = None
+    is_none = isinstance(label_smoothing, int | float) and label_smoothing == 0
+    smoothing = None if is_none else label_smoothing
     axis = tuple(axis) if isinstance(axis, list) else axis
     arrays = map(_arguments.array, (logits, labels, where))
-    return _integer_loss(axis, *arrays, label_smoothing)
+    return _integer_loss(axis, *arrays, smoothing)
 
 
 @partial(jax.jit, static_argnums=0)

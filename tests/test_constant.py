@@ -154,10 +154,10 @@ def test_axes_may_be_a_list_and_arrays_empty():
 
 
 def test_values_that_cannot_be_meant_are_refused():
-    with pytest.raises(ValueError, match="got 2 in row 1.* labels == 2"):
+    with pytest.raises(ValueError, match=r"got 2 in row 1.* labels == 2"):
         optimal_logit([1, 2, 1])
     with pytest.raises(ValueError, match=r"got 3 in row 1, 0\."):
         optimal_logit(jnp.array([[0, 1], [3, 1]]), axis=0)
-    with pytest.raises(ValueError, match="weights must be 0 or more .* in row 1"):
+    with pytest.raises(ValueError, match=r"weights must be 0 or more .* in row 1"):
         optimal_logit([0, 1], weights=[1, -1])
     assert jnp.isnan(optimal_logit(jnp.array([0.0, jnp.nan])))

@@ -50,7 +50,8 @@ ATANH = {
 
 def atanh_polynomial(z: jax.Array) -> jax.Array:
     """Q(z), by Horner's rule."""
-    return reduce(lambda value, c: value * z + c, ATANH[z.dtype])
+    highest, second, *lower = ATANH[z.dtype]
+    return reduce(lambda value, c: value * z + c, lower, highest * z + second)
 
 
 def log1p_exp_neg_abs(x: jax.Array) -> jax.Array:
@@ -67,7 +68,7 @@ def log1p_exp_neg_abs(x: jax.Array) -> jax.Array:
 
 def log1p_over(e: jax.Array) -> jax.Array:
     """log(1 + e)/e for 0 ≤ e ≤ 1, and 1 at 0: log(1 + e) = e − g(e)."""
-    return 1 - x_minus_log1p(1, e / (2 + e))
+    return 1 - x_minus_log1p(jnp.ones_like(e), e / (2 + e))
 
 
 def x_minus_log1p(u: jax.Array, s: jax.Array) -> jax.Array:

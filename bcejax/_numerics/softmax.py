@@ -53,7 +53,8 @@ def top_and_others(sums, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
 @jax.custom_jvp
 def softmax(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """p and 1 − p."""
-    return over_classes(softmax_equation, x)
+    p, q = over_classes(softmax_equation, x)
+    return p, q
 
 
 def softmax_equation(sums, x):

@@ -117,10 +117,10 @@ def _direction(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.zeros(x.shape[1])
     # Collinear columns may move against each other and gain nothing. So of all δ of
     # that gain the one of the smallest Σ|δ| is taken, δ written as a − b with a, b ≥ 0.
-    both = [np.hstack([rows, -rows]) for rows in (ahead, border)]
+    ahead, border = (np.hstack([rows, -rows]) for rows in (ahead, border))
     enough = np.append(gain, -gain) / -found.fun
     ones = np.ones(2 * x.shape[1])
-    least = _solve(ones, *both, enough, 1 - LEAST, bounds=(0, 1))
+    least = _solve(ones, ahead, border, enough, 1 - LEAST, bounds=(0, 1))
     direction = np.subtract(*np.split(least.x, 2))
     return np.where(np.abs(direction) > LEAST, direction, 0)
 

@@ -20,7 +20,7 @@ def logits(dtype: np.dtype, points: int) -> np.ndarray:
         np.linspace(-reach, reach, points // 2),
         np.linspace(-20, 20, points // 4),
         sizes * rng.choice([-1, 1], points // 4),
-        [0.0, -0.0, 1e30, -1e30],
+        np.array([0.0, -0.0, 1e30, -1e30]),
     ]
     return np.concatenate(parts).astype(dtype)
 
