@@ -35,6 +35,13 @@ ELEMENTWISE = {
         P,
         W,
     ),
+    "asymmetric_loss": (
+        lambda x, y, g, c: bcejax.asymmetric_loss(x, y, gamma_negative=g, clip=c),
+        X,
+        Y,
+        W,
+        P / 8,
+    ),
     "bernoulli_entropy": (bcejax.bernoulli_entropy, X),
     "bernoulli_kl_divergence": (bcejax.bernoulli_kl_divergence, X, Y),
     "pos_weight": (lambda x, y, w: bcejax.bce_with_logits(x, y, pos_weight=w), X, Y, W),
