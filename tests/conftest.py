@@ -66,7 +66,6 @@ QUICKLY_COMPILED = {
     "test_properties",
     "test_softmax",
     "test_softmax_information",
-    "test_transforms",
     "test_verify",
 }
 
