@@ -42,10 +42,9 @@ def asymmetric_loss(
 
     For many labels at once, most of them negative: −(1 − p)^γ₊ log p of a positive, and
     −p_m^γ₋ log(1 − p_m) of a negative, where p = σ(x) and p_m = max(p − clip, 0). A
-    negative of a probability up to `clip` costs
-    nothing and moves nothing, and one that looks mislabelled costs at most −log(clip).
-    A soft label mixes the two. The defaults are those of timm and of the authors' code;
-    the paper itself has γ₊ = 0.
+    negative of a probability up to `clip` costs nothing and has no gradient, and one
+    that looks mislabelled costs at most −log(clip). A soft label mixes the two. The
+    defaults are those of timm and of the authors' code; the paper itself has γ₊ = 0.
 
     Differentiable to every order in logits and labels, and once in the others. Just
     above p = clip the loss has the digits of the difference p − clip, in which p is

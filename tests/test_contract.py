@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
 import bcejax
-from bcejax import logistic_regression
+from bcejax import logistic_regression, metrics
 
 INF, NAN = jnp.inf, jnp.nan
 DTYPES = ["float16", "bfloat16", "float32", "float64"]
@@ -195,6 +195,21 @@ LOSSES = {
         gamma=weight,
         where=kept,
     ),
+    "asymmetric_loss": elements(
+        bcejax.asymmetric_loss,
+        {
+            (INF, 1, 1, 4, 0.05, True): (0, 0),
+            (-INF, 0, 1, 4, 0.05, True): (0, 0),
+            (INF, 0, 1, 4, 0.05, True): (-(0.95**4) * np.log(0.05), 0),
+            (-INF, 1, 1, 4, 0.05, True): (INF, -1),
+        },
+        logits=logits,
+        labels=labels,
+        gamma_positive=weight,
+        gamma_negative=weight,
+        clip=Argument(P / 10, "real", "broadcasts", 0, 1),
+        where=kept,
+    ),
     "bernoulli_entropy": elements(
         bcejax.bernoulli_entropy,
         {(INF,): (0, 0), (-INF,): (0, 0), (0,): (None, 0)},
@@ -249,12 +264,12 @@ LOSSES = {
 # What is learnt from rows keeps the promises about transformations, and no others.
 LEARNING = {
     "fit": (lambda x, y: logistic_regression.fit(x[:, None], y, l2=0.1), X, P),
-    "log_loss": (logistic_regression.log_loss, X, Y),
-    "brier_score": (logistic_regression.brier_score, X, Y),
-    "roc_auc": (logistic_regression.roc_auc, X, Y),
-    "calibration": (logistic_regression.calibration, X, Y),
+    "log_loss": (metrics.log_loss, X, Y),
+    "brier_score": (metrics.brier_score, X, Y),
+    "roc_auc": (metrics.roc_auc, X, Y),
+    "calibration": (metrics.calibration, X, Y),
     "calibration of quantiles": (
-        lambda x, y: logistic_regression.calibration(x, y, strategy="quantile"),
+        lambda x, y: metrics.calibration(x, y, strategy="quantile"),
         X,
         Y,
     ),
@@ -316,7 +331,8 @@ every_row = pytest.mark.parametrize(
 def test_every_public_function_is_here():
     covered = {name.split(",")[0] for name in EVERY_FUNCTION}
     functions = {n for n in bcejax.__all__ if callable(getattr(bcejax, n))}
-    fitting = set(logistic_regression.__all__) - {"predict_logits", "summary"}
+    fitting = {*logistic_regression.__all__, *metrics.__all__}
+    fitting -= {"predict_logits", "separation", "summary"}
     values = {"Calibration", "Coefficient", "Fit", "Summary"}
     assert functions | (fitting - values) <= covered
 
