@@ -53,9 +53,7 @@ def strict_promotion():
 # They compile much. Digits that they measure are measured of fully compiled code
 # as well, in `.ci/run`.
 QUICKLY_COMPILED = {
-    "test_checks",
     "test_command",
-    "test_constant",
     "test_evaluate",
     "test_inference",
     "test_information",
@@ -63,7 +61,6 @@ QUICKLY_COMPILED = {
     "test_main",
     "test_newton",
     "test_peers",
-    "test_properties",
     "test_softmax",
     "test_softmax_information",
     "test_verify",
