@@ -56,7 +56,6 @@ QUICKLY_COMPILED = {
     "test_command",
     "test_evaluate",
     "test_inference",
-    "test_information",
     "test_logistic_regression",
     "test_main",
     "test_newton",
