@@ -53,17 +53,13 @@ def strict_promotion():
 # They compile much. Digits that they measure are measured of fully compiled code
 # as well, in `.ci/run`.
 QUICKLY_COMPILED = {
-    "test_checks",
     "test_command",
-    "test_constant",
     "test_evaluate",
     "test_inference",
-    "test_information",
     "test_logistic_regression",
     "test_main",
     "test_newton",
     "test_peers",
-    "test_properties",
     "test_softmax",
     "test_softmax_information",
     "test_verify",
