@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from bcejax._arguments import alike, scalar
+from bcejax._arguments import alike, array, scalar
 from bcejax._numerics.derivatives import derivatives
 from bcejax._numerics.limits import ratio_or_zero, times_or_zero
 from bcejax._numerics.log1p import atanh_remainder, is_near, x_minus_log1p
@@ -132,7 +132,9 @@ def kl_divergence(
 
 
 def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
-    return _summed(core, axis, base, distributions)
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    arrays = {name: array(x) for name, x in distributions.items()}
+    return _summed(core, axis, array(base), arrays)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

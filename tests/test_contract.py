@@ -417,11 +417,6 @@ def test_16_bits_are_computed_in_float32_and_rounded_once(loss):
         np.testing.assert_array_equal(got, expected.astype(dtype))
 
 
-NUMBER_BY_NUMBER = {
-    name: pytest.mark.xfail(reason="a list is not made an array before jit sees it")
-    for name, loss in LOSSES.items()
-    if name.startswith(("bernoulli", "entropy", "cross_entropy", "kl_divergence"))
-}
 ONES = [jnp.float32(1), np.uint8(1), np.int64(1), jnp.bfloat16(1), np.float64(1)]
 ONES += [True, 1, 1.0]
 
@@ -453,13 +448,7 @@ def test_strict_promotion_and_labels_without_tangents_are_no_obstacle(
             assert slopes[loss.first].dtype == dtype
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        pytest.param(loss, id=name, marks=NUMBER_BY_NUMBER.get(name, ()))
-        for name, loss in LOSSES.items()
-    ],
-)
+@every_loss
 def test_a_list_is_an_array_and_not_an_argument_for_each_number(loss, caplog):
     lists = {k: v.tolist() if v.ndim else v for k, v in loss.values.items()}
     expected = loss(loss.values)
