@@ -136,6 +136,8 @@ def _root(axis, y: jax.Array, w: jax.Array, f: jax.Array) -> jax.Array:
 
     start = low + (high - low) / 2
     root, *_ = jax.lax.while_loop(unsettled, narrow, (start, low, high, high - low))
+    # XLA's CPU drops NaN in a large maximum, by which the bracket knows the offsets.
+    root = jnp.where(jnp.isnan(jnp.sum(f, axis, keepdims=True)), jnp.nan, root)
     return jnp.where(jnp.isinf(log_odds), log_odds, root)
 
 

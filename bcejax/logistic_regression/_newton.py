@@ -18,6 +18,7 @@ from jax.scipy.linalg import cho_solve
 from jax.scipy.sparse.linalg import cg
 
 from bcejax.logistic_regression._objective import (
+    curvature_of_rows,
     hessian,
     hessian_diagonal,
     hessian_product,
@@ -33,7 +34,7 @@ from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._scaling import Scaling, positive_or_one
 
 MOST_COLUMNS = 1999  # for which H is stored
-LONGEST = 20  # step of a coefficient of a column of deviation 1
+LONGEST = 20  # step of a coefficient of a column of deviation 1, and of the logits
 ARMIJO = 1e-4  # of the promised fall, which a step must achieve
 SHORTEST = 2.0**-20  # of the step, below which it is not halved again
 STIFFER = 30  # times the ridge, where H + ridge has no factor
@@ -80,7 +81,8 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
     def advance(carry):
         state, _ = carry
         step = newton_step(data, at, state, CG_RESIDUAL)
-        trial = line_search(of_data, state, step)
+        longest = longest_length(data, at, state, step)
+        trial = line_search(of_data, state, step, longest)
         take, difference = progress(
             (state.loss, norm(state.gradient)), (trial.loss, norm(trial.gradient))
         )
@@ -93,11 +95,24 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
     return jax.lax.while_loop(goes_on, advance, carry)[0]
 
 
-def line_search(of_data, state: State, step: jax.Array) -> Trial:
+def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:
+    """The length to begin with: 1, or less if the step moves everything too far.
+
+    Where all rows are far on the wrong side, H is next to 0 and its step too long. It
+    is so if a coefficient, per deviation of its column, and the logits both move by
+    more than LONGEST. Of the logits that is the root mean square, weighted by their
+    curvatures: pᵀHp / Σ c, with −p·g for pᵀHp. A far outlier inflates the deviation of
+    its column, but has no curvature once its logit is large.
+    """
+    curvature = jnp.sum(curvature_of_rows(at.params(state.point), data))
+    of_logits = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0) / curvature)
+    moved = jnp.fmin(jnp.max(jnp.abs(step)), of_logits)  # the latter may be NaN
+    return jnp.minimum(1, LONGEST / moved)
+
+
+def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     """The first of the lengths 1, 1/2, 1/4, … at which the loss falls by enough."""
     slope = step @ state.gradient
-    # Where all rows are far on the wrong side, H is next to 0 and its step too long.
-    longest = jnp.minimum(1, LONGEST / jnp.max(jnp.abs(step)))
 
     def halve(trial):
         length = trial.length / 2

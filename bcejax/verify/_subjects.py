@@ -49,7 +49,7 @@ def _unless_far(x, scale):
     """NaN, for not judged, where e^−|x| is nearly too small to be a normal number.
 
     There the factors of these second derivatives underflow before their product does,
-    which is among the limits that the README states.
+    which is among the limits that docs/guarantees.md states.
     """
     return np.where(np.abs(x) > (86 if x.dtype == np.float64 else 707), NAN, scale)
 

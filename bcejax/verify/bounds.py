@@ -1,6 +1,6 @@
 """The largest errors that bcejax promises, in units in the last place (ulp).
 
-This is the only table of them: the tests, `python -m bcejax verify` and the README's
+This is the only table of them: the tests, `python -m bcejax verify` and docs/guarantees.md's
 digits read it. The same bounds hold on every device. They were measured on CPUs only,
 so `verify` says where another device does not keep them.
 
