@@ -15,7 +15,8 @@ import numpy as np
 
 from bcejax._numerics.tops import tops_of
 
-# Measured in benchmarks/softmax_formulations.py. Compile time grows with the number of slices.
+# Measured in benchmarks/softmax_formulations.py. Compile time grows with the number of
+# slices.
 FEW = 32  # classes that are slices of their own
 LANES = 16  # the width of a slice, at least
 MOST_SLICES = 32
