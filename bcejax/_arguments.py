@@ -216,7 +216,7 @@ def _elementwise(core, rules, values, where) -> jax.Array:
 
     where = mask(where, x, name)
 
-    def result(*arguments):
+    def result(where, *arguments):
         if where is not None:
             arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
         result = core(*map(Argument.in_range, rules, arguments))
@@ -224,9 +224,9 @@ def _elementwise(core, rules, values, where) -> jax.Array:
 
     arguments = x, *map(fitted, rules[1:], values[1:])
     if x.dtype == jnp.bfloat16:
-        return converting_apart(result, *arguments).astype(x.dtype)
+        return converting_apart(result, where, *arguments).astype(x.dtype)
     arguments = jax.tree.map(lambda a: a.astype(dtype), arguments)
-    return result(*arguments).astype(x.dtype)
+    return result(where, *arguments).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -210,7 +210,7 @@ def _compiled(core, options, logits, labels, weights):
     counts = w > 0
     sound = jnp.all(((y >= 0) & (y <= 1)) | ~counts) & jnp.any(counts)
     sound &= jnp.all((w >= 0) & (w < jnp.inf))
-    doubtful = jnp.all((x >= 0) & (x <= 1)) & jnp.any(x != x[0])
+    doubtful = jnp.all((x >= 0) & (x <= 1)) & (jnp.min(x) < jnp.max(x))
     y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
     return core(x, y, w, *options), sound, doubtful
 

@@ -14,33 +14,39 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 
-def converting_apart(function: Callable, *arrays: jax.Array | None) -> jax.Array:
-    """`function(*arrays)` of arrays made float32; its derivative makes them so anew.
+def converting_apart(
+    function: Callable, where: jax.Array | None, *arrays: jax.Array | None
+) -> jax.Array:
+    """`function(where, *arrays)` of arrays made float32; its derivative does so anew.
 
-    What `function` closes over is not differentiated, and None stays None.
+    `where` stays as it is, and so does None. (jax 0.10 cannot lower a derivative rule
+    that closes over an array.)
     """
 
     @jax.custom_jvp
-    def result(*arrays):
-        return function(*(a if a is None else a.astype(jnp.float32) for a in arrays))
+    def result(where, *arrays):
+        wide = (a if a is None else a.astype(jnp.float32) for a in arrays)
+        return function(where, *wide)
 
     @partial(result.defjvp, symbolic_zeros=True)
-    def rule(arrays, tangents):
+    def rule(arguments, tangents):
+        (where, *arrays), (_, *tangents) = arguments, tangents
         moving = [i for i, t in enumerate(tangents) if _moves(t)]
 
         def of_moving(*moved):
             values = list(arrays)
             for i, value in zip(moving, moved, strict=True):
                 values[i] = value
-            return function(*(a if a is None else float32_again(a) for a in values))
+            again = (a if a is None else float32_again(a) for a in values)
+            return function(where, *again)
 
-        primal = result(*arrays)
+        primal = result(where, *arrays)
         if not moving:
             return primal, jnp.zeros_like(primal)
         both = [[a[i] for i in moving] for a in (arrays, tangents)]
         return primal, jax.jvp(of_moving, *both)[1]
 
-    return result(*arrays)
+    return result(where, *arrays)
 
 
 def _moves(tangent) -> bool:

@@ -1,8 +1,8 @@
 """The largest errors that bcejax promises, in units in the last place (ulp).
 
 This is the only table of them: the tests, `python -m bcejax verify` and the digits in
-docs/guarantees.md read it. The same bounds hold on every device. They were measured on CPUs only,
-so `verify` says where another device does not keep them.
+docs/guarantees.md read it. The same bounds hold on every device. They were measured on
+CPUs only, so `verify` says where another device does not keep them.
 
 An error counts in ulp of the exact value, or of the larger of the terms that cancel in
 it, where that is a normal number of the dtype that is computed in: float64 for float64,
