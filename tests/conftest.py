@@ -12,8 +12,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--shapes",
         type=int,
-        default=100,
-        help="how many shapes test_many_programs tries (default 100; 200 in .ci/run)",
+        help="how many shapes test_many_programs tries (default 40, with --full 200)",
     )
     group.addoption(
         "--shapes-seed",
@@ -22,10 +21,25 @@ def pytest_addoption(parser):
         help="which shapes they are: two seeds have none in common (default 0)",
     )
     group.addoption(
-        "--compile-fully",
+        "--full",
         action="store_true",
-        help="the compiler optimises the code of all tests, as it does users' code",
+        help="with the tests that take longest, more shapes, and all code optimised as "
+        "users' code is: twenty minutes",
     )
+
+
+def pytest_configure(config):
+    full = config.getoption("--full")
+    config.option.shapes = config.getoption("--shapes") or (200 if full else 40)
+    config.addinivalue_line("markers", "full: takes long, and runs with --full alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    items[:] = [item for item in items if not item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_report_header():
@@ -76,8 +90,10 @@ def _compile_quickly(request):
     calls of YNNPACK included, was seen to be the same to the last letter. `.ci/run` has
     one run as it is here, and those with the newest and the oldest JAX compile fully.
     """
-    fully = request.config.getoption("--compile-fully")
-    if fully or request.module.__name__ not in QUICKLY_COMPILED:
+    if (
+        request.config.getoption("--full")
+        or request.module.__name__ not in QUICKLY_COMPILED
+    ):
         yield
         return
     jax.config.update("jax_disable_most_optimizations", True)

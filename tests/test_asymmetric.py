@@ -65,6 +65,7 @@ def exactly(point, argument, order):
     return sum(parts), sum(map(abs, parts))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 4e-6), ("float64", 4e-15)])
 def test_every_order_in_the_logit_keeps_its_digits(x64, dtype, bound, order):

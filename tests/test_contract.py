@@ -699,6 +699,7 @@ def along(function, direction):
     return lambda x: jax.jvp(function, (x,), (direction,))[1]
 
 
+@pytest.mark.full
 @every_loss
 def test_derivatives_of_every_mode_and_order_are_difference_quotients(x64, loss):
     """In all arguments together, which are one vector here, and in one program."""

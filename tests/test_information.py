@@ -412,6 +412,7 @@ def test_vmap_axis_and_traced_base_agree():
         np.testing.assert_allclose(bits, expected / np.log(2), rtol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("function", [entropy, *OF_PAIRS])
 @pytest.mark.parametrize("axis", [0, 1, 2, (0, 2), (2, 0), None, ()])
 def test_several_cpus_and_one_sum_alike(function, axis):

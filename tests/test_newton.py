@@ -277,6 +277,7 @@ def sampled(in_blocks, monkeypatch):
     monkeypatch.setattr(_large, "SMALL", 0)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("correlated", [False, True])
 def test_a_sample_and_lbfgs_find_the_same_optimum(

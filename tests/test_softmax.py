@@ -368,6 +368,7 @@ EQUATIONS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("classes", [1, 2, 31, 32, 33, 47, 1000, 1024, 1025, 5003])
 def test_sums_by_slices_are_those_by_reductions_and_by_pairs(classes):
     rng = np.random.default_rng(classes)

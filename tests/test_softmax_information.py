@@ -198,6 +198,7 @@ def ours_and_theirs(x, y, axis=-1):
     ]
 
 
+@pytest.mark.full
 def test_peers_agree_in_float64_along_every_axis(x64):
     x, y = jax.random.normal(jax.random.key(0), (2, 4, 5, 6), dtype=jnp.float64) * 3
     of_axes = jax.jit(lambda x, y: [ours_and_theirs(x, y, axis) for axis in AXES])
@@ -399,6 +400,7 @@ EQUATIONS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("classes", [1, 2, 32, 33, 1000, 1025])
 def test_sums_by_slices_are_those_by_reductions(classes):
     rng = np.random.default_rng(classes)
@@ -424,6 +426,7 @@ def test_sums_by_slices_are_those_by_reductions(classes):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
 @pytest.mark.parametrize("spec", [("i", None), (None, "i")])
 def test_sharded_logits_on_every_kind_of_mesh(spec, axis_type):

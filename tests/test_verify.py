@@ -45,11 +45,13 @@ def only(monkeypatch, *names):
 # The package as it is
 
 
+@pytest.mark.full
 def test_every_promise_is_kept(report):
     assert report.failures == []
     assert report.passed
 
 
+@pytest.mark.full
 def test_every_function_is_judged_in_every_order_and_dtype(report):
     judged = {(d.function.split(",")[0].split(" ")[0], d.dtype) for d in report.digits}
     element_wise = set(bcejax.__all__) - {
@@ -64,6 +66,7 @@ def test_every_function_is_judged_in_every_order_and_dtype(report):
     assert {d.order for d in report.digits} == set(bounds.ORDERS)
 
 
+@pytest.mark.full
 def test_the_probes_of_jax_decide_nothing(report):
     assert len(report.probes) == 3
     for probe in report.probes:
@@ -73,6 +76,7 @@ def test_the_probes_of_jax_decide_nothing(report):
     assert broken.failures == report.failures
 
 
+@pytest.mark.full
 def test_json_holds_what_the_table_shows(report):
     record = json.loads(json.dumps(verify.to_json(report), allow_nan=False))
     assert record["passed"] == report.passed
