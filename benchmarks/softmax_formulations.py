@@ -51,7 +51,7 @@ WAYS: dict[str, dict] = {
     "plain reductions": {
         name: getattr(by_reduction, name)
         for name in vars(by_reduction)
-        if callable(getattr(by_reduction, name))
+        if callable(getattr(by_reduction, name)) and hasattr(by_slices, name)
     },
 }
 
