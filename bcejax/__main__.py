@@ -1,6 +1,6 @@
 """The command line.
 
-python -m bcejax          the demo: fits real data and draws what it did
+python -m bcejax          the demo: fits real data and draws how the search went
 python -m bcejax fit      fits a file
 python -m bcejax predict  applies what was fitted to another file
 python -m bcejax verify   checks the promised digits on this machine
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         reason = "interrupted; files that are not named above are not written"
     except ModuleNotFoundError as missing:
-        reason = f"{missing.name} is not installed: pip install 'bcejax[demo]'"
+        reason = f"{missing.name} is not installed: run pip install '.[demo]'"
     except MemoryError:
         reason = "there is not enough memory for so many rows and columns"
     except (UserError, OSError) as error:

@@ -1,10 +1,11 @@
-"""The one door for arguments: convert, check, widen, mask, run the core, round.
+"""The door for the arguments of losses: convert, check, widen, mask, compute, round.
 
 A public function names its arguments, each with the range of its values, and hands them
-with its core, the equation, to one of two doors:
+with its core, the equation, to one of these:
 
-    elementwise    a result for each element of the first argument,
-    along_classes  for arrays of logits with classes along an axis.
+    elementwise       a result for each element of the first argument,
+    elementwise_pair  of two floating arguments of one shape, in their promoted dtype,
+    along_classes     for arrays of logits with classes along an axis.
 
 What suits neither takes the checks alone. Shapes and dtypes are checked while JAX
 traces, so they cost nothing at run time. Ranges depend on values: `_range_check` has
@@ -109,12 +110,17 @@ def array(x):
     return jnp.asarray(x) if isinstance(x, (list, tuple)) else x
 
 
+def hashable(axis):
+    """An axis or several, of which jit takes a tuple but not a list."""
+    return tuple(axis) if isinstance(axis, Sequence) else axis
+
+
 def alike(
     arguments: dict[str, ArrayLike], hint: str = ""
 ) -> tuple[list[jax.Array], jnp.dtype]:
     """One or two floating arguments of one shape, 16 bits widened, and their dtype.
 
-    It is the one that JAX promotes them to. The result is to be rounded to it.
+    The dtype is the one that JAX promotes them to. The caller rounds its result to it.
     """
     arrays = [floating(x, name, hint) for name, x in arguments.items()]
     first, last = arrays[0], arrays[-1]
@@ -128,7 +134,7 @@ def alike(
     return [x.astype(widened(dtype)) for x in arrays], dtype
 
 
-# The two doors
+# The doors
 
 
 class Argument(NamedTuple):
@@ -185,9 +191,8 @@ def along_classes(
     `otherwise` for a row without any class, or for a class that is left out.
     """
     values = tuple(array(a.value) for a in arguments)
-    axis = tuple(axis) if isinstance(axis, list) else axis
     return _along_classes(
-        core, axis, _rules(arguments), otherwise, values, array(where)
+        core, hashable(axis), _rules(arguments), otherwise, values, array(where)
     )
 
 
@@ -216,7 +221,7 @@ def _elementwise(core, rules, values, where) -> jax.Array:
 
     where = mask(where, x, name)
 
-    def result(where, *arguments):
+    def masked_core(where, *arguments):
         if where is not None:
             arguments = jax.tree.map(lambda a: jnp.where(where, a, 0), arguments)
         result = core(*map(Argument.in_range, rules, arguments))
@@ -224,9 +229,9 @@ def _elementwise(core, rules, values, where) -> jax.Array:
 
     arguments = x, *map(fitted, rules[1:], values[1:])
     if x.dtype == jnp.bfloat16:
-        return converting_apart(result, where, *arguments).astype(x.dtype)
+        return converting_apart(masked_core, where, *arguments).astype(x.dtype)
     arguments = jax.tree.map(lambda a: a.astype(dtype), arguments)
-    return result(where, *arguments).astype(x.dtype)
+    return masked_core(where, *arguments).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -28,6 +28,8 @@ WAY_OUT = (
     "categories, differences to a fixed day for dates"
 )
 
+SHOWN = 5  # names in a message
+
 Array = jax.Array | np.ndarray
 
 
@@ -57,6 +59,14 @@ def real_array(x: ArrayLike, name: str) -> Array:
             f"{_example(array)}: {WAY_OUT}."
         )
     return array
+
+
+def as_computed_with(x: ArrayLike) -> np.ndarray:
+    """`x` as JAX computes with it, rounded to its dtype, in float64.
+
+    Within `jax.grad` too, whose tracers do not become arrays of NumPy by themselves.
+    """
+    return np.asarray(jax.lax.stop_gradient(jnp.asarray(x)), np.float64)
 
 
 def matrix(x: ArrayLike, name: str) -> tuple[Array, tuple[str, ...] | None]:
@@ -100,6 +110,8 @@ def _read(x, name: str) -> Array:
             f"{name} must be dense, got {type(x).__name__}: if memory allows, "
             "write x.toarray()."
         )
+    if isinstance(x, np.ma.MaskedArray):
+        return np.ma.filled(x.astype(np.float64), np.nan)
     dtype = getattr(x, "dtype", None)
     if _is_category(x):
         return np.asarray(x, object)
@@ -128,8 +140,8 @@ def _example(array: np.ndarray) -> str:
     return f" such as {array.flat[0]!s:.40}" if array.size else ""
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(f'"{n}"' for n in names[:most])
-    more = len(names) - most
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{n}"' for n in names[:SHOWN])
+    more = len(names) - SHOWN
     kind = "the column" if len(names) == 1 else "the columns"
     return f"{kind} {shown}" + (f" and {more} more" if more > 0 else "")

@@ -13,12 +13,8 @@ Shapes: two arguments have the same shape, and nothing is broadcast. Dtypes: the
 has the dtype of the argument, or the one that JAX promotes two of them to; 16 bits are
 computed in float32 and rounded once. Unit: nats, unless `base` says otherwise.
 
-The divergence stands on a function that is never negative,
-
-    g(u) = u − log(1 + u) = u s (1 − s (1 − s) B(s²)),    s = u/(2 + u),
-
-where B(s²) = (atanh s − s)/s³: its digits last through u = 0, where u and log(1 + u)
-cancel.
+The divergence stands on g(u) = u − log(1 + u), which is never negative and keeps its
+digits through u = 0: `_numerics.log1p.x_minus_log1p`.
 """
 
 from functools import partial
@@ -28,7 +24,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from bcejax._arguments import alike, array, scalar
+from bcejax._arguments import alike, array, hashable, scalar
 from bcejax._numerics.derivatives import derivatives
 from bcejax._numerics.limits import ratio_or_zero, times_or_zero
 from bcejax._numerics.log1p import atanh_remainder, is_near, x_minus_log1p
@@ -132,9 +128,8 @@ def kl_divergence(
 
 
 def _along(core, axis, base, **distributions: ArrayLike) -> jax.Array:
-    axis = tuple(axis) if isinstance(axis, list) else axis
     arrays = {name: array(x) for name, x in distributions.items()}
-    return _summed(core, axis, array(base), arrays)
+    return _summed(core, hashable(axis), array(base), arrays)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

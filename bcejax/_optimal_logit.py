@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bcejax._arguments import array, broadcastable, floating, real, widened
+from bcejax._arguments import broadcastable, floating, hashable, real, widened
 from bcejax._bce import bce_dx
+from bcejax._host import as_computed_with, real_array
 from bcejax._numerics.limits import log_ratio, ratio_or_zero, times_or_zero
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax._range_check import in_range
@@ -58,23 +59,25 @@ def optimal_logit(
       J. H. Friedman, Greedy function approximation: a gradient boosting machine, Ann.
       Statist. 29 (2001), 1189-1232: the first score of a boosted model.
     """
-    labels, weights, offset = map(array, (labels, weights, offset))
-    axis = tuple(axis) if isinstance(axis, Sequence) else axis
-    best, sound = _best_and_sound(labels, weights, offset, axis)
-    if not isinstance(sound, jax.core.Tracer) and not sound:
-        y = np.asarray(labels, np.float64)
-        if weights is not None:
-            weights = np.broadcast_to(np.asarray(weights, np.float64), y.shape)
-            complain_of_weights(weights, "weights")
-        complain_of_labels(y, ~np.isnan(y))
+    given = {"labels": labels, "weights": weights, "offset": offset}
+    arrays = {name: real_array(a, name) for name, a in given.items() if a is not None}
+    y, w, f = map(arrays.get, given)
+    best, wrong = _best_and_wrong(y, w, f, hashable(axis))
+    if not isinstance(wrong, jax.core.Tracer) and wrong:
+        of_labels = as_computed_with(arrays["labels"])
+        of_weights = as_computed_with(arrays.get("weights", np.ones(())))
+        of_weights = np.broadcast_to(of_weights, of_labels.shape)
+        if np.any(of_weights < 0):
+            complain_of_weights(of_weights, "weights")
+        complain_of_labels(of_labels, (of_weights > 0) & ~np.isnan(of_labels))
     return best
 
 
 @partial(jax.jit, static_argnames="axis")
-def _best_and_sound(labels, weights, offset, axis) -> tuple[jax.Array, jax.Array]:
+def _best_and_wrong(labels, weights, offset, axis) -> tuple[jax.Array, jax.Array]:
     best = best_logit(labels, weights, offset, axis)
-    y, w = jnp.asarray(labels), jnp.asarray(0 if weights is None else weights)
-    return best, ~(jnp.any((y < 0) | (y > 1)) | jnp.any(w < 0))
+    y, w = jnp.asarray(labels), jnp.asarray(1 if weights is None else weights)
+    return best, jnp.any(((y < 0) | (y > 1)) & (w > 0)) | jnp.any(w < 0)
 
 
 @partial(jax.jit, static_argnames="axis")

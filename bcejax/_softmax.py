@@ -184,9 +184,9 @@ def softmax_cross_entropy_with_integer_labels(
     Reference:
       As `softmax_cross_entropy`; for the smoothing `smooth_labels`.
     """
-    is_none = isinstance(label_smoothing, int | float) and label_smoothing == 0
-    smoothing = None if is_none else label_smoothing
-    axis = tuple(axis) if isinstance(axis, list) else axis
+    unsmoothed = isinstance(label_smoothing, int | float) and label_smoothing == 0
+    smoothing = None if unsmoothed else label_smoothing
+    axis = _arguments.hashable(axis)
     arrays = map(_arguments.array, (logits, labels, where))
     return _integer_loss(axis, *arrays, smoothing)
 

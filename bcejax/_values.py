@@ -9,21 +9,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bcejax._host import as_computed_with
+
 
 def complain(features, labels, weight, offset, l2, names: Sequence[str] | None) -> None:
     """Raise a ValueError that names the first value that cannot be meant, if any.
 
     Rows of weight 0 do not count, whatever they hold, but their own weight.
     """
-    labels, weight, offset, l2 = (
-        np.asarray(a, np.float64) for a in (labels, weight, offset, l2)
+    features, labels, weight, offset, l2 = map(
+        as_computed_with, (features, labels, weight, offset, l2)
     )
     _complain_of_l2(l2, names)
     weight = np.broadcast_to(weight, labels.shape)
     complain_of_weights(weight, "sample_weight")
     counted = weight > 0
     complain_of_labels(labels, counted)
-    _complain_of_features(np.asarray(features), counted, names)
+    _complain_of_features(features, counted, names)
     offset = np.broadcast_to(offset, labels.shape)
     row = _first(counted & ~np.isfinite(offset))
     if row is not None:

@@ -6,8 +6,8 @@ probability,
   log_loss     Σ wᵢ ℓ(xᵢ, yᵢ) / Σ wᵢ, in nats
   brier_score  Σ wᵢ (pᵢ − yᵢ)² / Σ wᵢ
   roc_auc      how often a positive row has the greater logit of a pair
-  calibration  the means of p and of y among rows of similar p, as a
-  Calibration  value that holds them bin by bin
+  calibration  the means of p and of y among rows of similar p, bin by bin, as a
+  Calibration
 
 All are pure functions: jit them, vmap them, and give them sharded arrays. A weight of 2
 counts a row twice, and only the ratios of the weights matter. Labels may be
@@ -15,10 +15,11 @@ probabilities: y counts as y of a positive and 1 − y of a negative row. 16-bit
 are computed in float32, and so are the results: a mean over many rows has more digits
 than one of them. NaN in the logits gives NaN out.
 
-A label outside [0, 1] or NaN, weights that are negative, not finite, or 0 in all rows
-are a ValueError. Logits that all lie in [0, 1] look like probabilities and get a
-UserWarning. Within jit and vmap nobody can be told: there labels and weights are errors
-under `jax.experimental.checkify.checkify` only, and NaN gives NaN.
+In a row with a weight, a label that is NaN or outside [0, 1] is a ValueError. So are
+weights that are negative, not finite, or 0 in all rows. Logits that all lie in [0, 1]
+look like probabilities and get a UserWarning. Within jit and vmap nobody can be told:
+there labels and weights are errors under `jax.experimental.checkify.checkify` only, and
+NaN gives NaN.
 """
 
 import operator
@@ -31,9 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bcejax._arguments import floating, real, same_shape_or_scalar, widened
+from bcejax._arguments import floating, order_of, real, same_shape_or_scalar, widened
 from bcejax._bce import bce_dx, bce_unweighted
-from bcejax._host import numbers, real_array
+from bcejax._host import as_computed_with, numbers, real_array
 from bcejax._numerics.limits import times_or_zero
 from bcejax._numerics.sigmoid import sigmoid
 from bcejax._range_check import in_range
@@ -179,10 +180,9 @@ def _checked(core, logits, labels, weights, *options):
     if isinstance(sound, jax.core.Tracer):
         return result
     if not sound:
-        w = np.asarray(1 if weights is None else weights, np.float64)
-        w = np.broadcast_to(w, logits.shape)
+        both = labels, 1 if weights is None else weights
+        y, w = (np.broadcast_to(as_computed_with(a), logits.shape) for a in both)
         complain_of_weights(w, "weights")
-        y = np.broadcast_to(np.asarray(labels, np.float64), logits.shape)
         complain_of_labels(y, w > 0)
     if doubtful:
         warnings.warn(
@@ -195,8 +195,7 @@ def _checked(core, logits, labels, weights, *options):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _compiled(core, options, logits, labels, weights):
-    hint = " The order of arguments is (logits, labels)."
-    x = floating(logits, "logits", hint)
+    x = floating(logits, "logits", order_of(["logits", "labels"]))
     if x.ndim != 1 or x.size == 0:
         raise ValueError(
             f"logits must have shape (rows,), at least one, got {x.shape}: "
@@ -207,9 +206,12 @@ def _compiled(core, options, logits, labels, weights):
     y = same_shape_or_scalar(y, "labels", x, "logits")
     w = same_shape_or_scalar(w, "weights", x, "logits")
     x, y, w = (a.astype(widened(x.dtype)) for a in (x, y, w))
-    counts = w > 0
-    sound = jnp.all(((y >= 0) & (y <= 1)) | ~counts) & jnp.any(counts)
+    counts, allowed = w > 0, (y >= 0) & (y <= 1)
+    sound = jnp.all(allowed | ~counts) & jnp.any(counts)
     sound &= jnp.all((w >= 0) & (w < jnp.inf))
+    # A row of weight 0 may have any label. One that is allowed stays, since the slope
+    # in the weight depends on it.
+    y = jnp.where((w == 0) & ~allowed, 0, y)
     doubtful = jnp.all((x >= 0) & (x <= 1)) & (jnp.min(x) < jnp.max(x))
     y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
     return core(x, y, w, *options), sound, doubtful

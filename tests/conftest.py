@@ -32,14 +32,9 @@ def pytest_configure(config):
     full = config.getoption("--full")
     config.option.shapes = config.getoption("--shapes") or (200 if full else 40)
     config.addinivalue_line("markers", "full: takes long, and runs with --full alone")
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("--full"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("full")]
-    items[:] = [item for item in items if not item.get_closest_marker("full")]
-    config.hook.pytest_deselected(items=left_out)
+    if not full:
+        chosen = config.option.markexpr
+        config.option.markexpr = f"({chosen}) and not full" if chosen else "not full"
 
 
 def pytest_report_header():
@@ -64,8 +59,8 @@ def strict_promotion():
         yield
 
 
-# They compile much. Digits that they measure are measured of fully compiled code
-# as well, in `.ci/run`.
+# These modules compile many programs. `.ci/run` measures their digits with fully
+# optimised code, too.
 QUICKLY_COMPILED = {
     "test_command",
     "test_contract",

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import optimize, special
 
@@ -160,4 +161,13 @@ def test_values_that_cannot_be_meant_are_refused():
         optimal_logit(jnp.array([[0, 1], [3, 1]]), axis=0)
     with pytest.raises(ValueError, match=r"weights must be 0 or more .* in row 1"):
         optimal_logit([0, 1], weights=[1, -1])
+    with pytest.raises(ValueError, match="got 2 in row 0"):  # within jax.grad too
+        jax.grad(optimal_logit)(jnp.array([2.0, 1]))
     assert jnp.isnan(optimal_logit(jnp.array([0.0, jnp.nan])))
+    # A row of weight 0 does not count.
+    assert optimal_logit([7, 0, 1], weights=[0, 1, 1]) == 0
+    assert jnp.isnan(optimal_logit([7, 0, 1], weights=0))
+
+
+def test_a_column_of_a_table_is_an_array():
+    assert optimal_logit(pd.Series([1, 0])) == optimal_logit([1, 0], axis=[0]) == 0

@@ -293,10 +293,33 @@ def test_values_that_cannot_be_meant_are_refused(function, labels, weights, mess
 
 
 @every
-def test_a_row_of_no_weight_may_have_any_label(function):
+def test_values_are_judged_as_they_are_computed_with(function):
+    # In float32, where 1e300 is ∞ and 1e-60 is 0.
+    x, y = np.array([-2.0, 1]), [0, 1]
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match=r"weights .* got inf in row 0"),
+    ):
+        function(x, y, weights=np.array([1e300, 1]))
+    with pytest.raises(ValueError, match="weights must not be 0 in all rows"):
+        function(x, y, weights=np.array([1e-60, 1e-60]))
+
+
+def test_a_gradient_refuses_them_too():
+    with pytest.raises(ValueError, match=r"labels must be 0, 1 .* got 2 in row 1"):
+        jax.grad(lambda y: log_loss(jnp.array([-2.0, 1]), y))(jnp.array([0.0, 2]))
+
+
+@every
+@pytest.mark.parametrize("label", [7, np.nan])
+def test_a_row_of_no_weight_may_have_any_label(function, label):
     x, weights = np.array([-2.0, 3, 1, 2]), [1, 0, 1, 1]
-    got = function(x, [0, 7, 1, 0], weights=weights)
+    got = function(x, [0, label, 1, 0], weights=weights)
     close(got, function(x, [0, 1, 1, 0], weights=weights), rtol=0)
+    error, _ = checkify.checkify(jax.jit(function))(
+        x, np.array([0, label, 1, 0]), weights=np.array(weights)
+    )
+    error.throw()
 
 
 @every

@@ -46,6 +46,11 @@ def test_missing_values_of_pandas_own_dtypes_are_nan(dtype):
     np.testing.assert_array_equal(numbers(column, "labels"), [1, np.nan, 1])
 
 
+def test_masked_values_are_nan():
+    masked = np.ma.array([1, 99], mask=[False, True])
+    np.testing.assert_array_equal(numbers(masked, "labels"), [1, np.nan])
+
+
 @each_table
 def test_a_column_of_text_is_refused_by_its_name(table):
     with pytest.raises(TypeError, match=r'column "x" must be numbers, .* such as u'):

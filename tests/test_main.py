@@ -128,6 +128,6 @@ def test_a_missing_extra_is_named(tmp_path):
     done = run(cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(
-        "error: sklearn is not installed: pip install 'bcejax[demo]'\n"
+        "error: sklearn is not installed: run pip install '.[demo]'\n"
     )
     assert done.stderr.count("\n") == 1

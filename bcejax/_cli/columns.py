@@ -20,7 +20,7 @@ IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|key|index|no|nr|number))$|[a-z](ID|Id
 
 
 def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As in the file, but that 1.0 is 1 and Python's True is true."""
+    """The values as text: as in the file, except that 1.0 is 1 and True is true."""
     with about("a column of text is not UTF-8"):
         return column.cast(pa.string())
 

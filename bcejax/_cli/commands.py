@@ -30,15 +30,20 @@ class Commands(click.Group):
 
 
 class Number(click.FloatRange):
-    """A finite number in a range; for a penalty also the word cv, which becomes NaN."""
+    """A finite number in a range."""
 
     name = "number"
 
     def convert(self, value, param, ctx):
-        if value == "cv" and param.metavar == "NUMBER|cv":
-            return math.nan
         number = super().convert(value, param, ctx)
         return number if math.isfinite(number) else self.fail(f"{value} is not finite")
+
+
+class Penalty(Number):
+    """A finite number, or the word cv, which becomes NaN."""
+
+    def convert(self, value, param, ctx):
+        return math.nan if value == "cv" else super().convert(value, param, ctx)
 
 
 class Output(click.ParamType):
@@ -75,13 +80,26 @@ def commands():
 
 @commands.command("demo")
 @option("--optimizer", type=click.Choice(["lbfgs", "adam", "sgd", "newton"]))
-@option("--steps", type=click.IntRange(1), default=200, help="At the most.")
-@option("--learning-rate", type=Number(0, min_open=True), help="Of adam and sgd.")
+@option("--steps", type=click.IntRange(1), default=200, help="At most so many.")
+@option(
+    "--learning-rate",
+    type=Number(0, min_open=True),
+    help="Length of a step of adam or sgd.",
+)
 @option("--l2", type=Number(0), default=0.01, help="Penalty (l2/2) |weights|^2.")
 @option("--seed", type=SEED, default=0, help="Of the choice of test rows.")
-@option("--device", type=click.Choice(["cpu", "gpu", "tpu"]), help="JAX's choice.")
+@option(
+    "--device",
+    type=click.Choice(["cpu", "gpu", "tpu"]),
+    help="Where to compute; by default JAX chooses.",
+)
 @option("--float64", is_flag=True, help="64 bits, not 32.")
-@option("--plot", type=Output(*picture.ENDINGS), default="bcejax-demo.png")
+@option(
+    "--plot",
+    type=Output(*picture.ENDINGS),
+    default="bcejax-demo.png",
+    help="File for the picture.",
+)
 def run_demo(optimizer, learning_rate, device, float64, **options):
     """Train on the Wisconsin breast-cancer data with optax, and draw how it went.
 
@@ -103,17 +121,35 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
 @argument("file", type=INPUT)
 @option("--label", **COLUMN, required=True, help="What to predict. It has two values.")
 @option("--positive", metavar="VALUE", help="Which of them is 1; not for 0 and 1.")
-@option("--one-hot", **COLUMN, multiple=True, help="A category, repeatable.")
-@option("--exclude", **COLUMN, multiple=True, help="To leave out, repeatable.")
+@option(
+    "--one-hot", **COLUMN, multiple=True, help="A column of categories. Repeatable."
+)
+@option("--exclude", **COLUMN, multiple=True, help="To leave out. Repeatable.")
 @option("--weight", **COLUMN, help="How often each row counts.")
 @option("--offset", **COLUMN, help="What is added to the logit of each row.")
 @option("--impute", type=click.Choice(["mean"]), help="Fills in missing numbers.")
 @option("--standardize", is_flag=True, help="Penalises per standard deviation.")
-@option("--l2", type=Number(0), metavar="NUMBER|cv", default=0.0, help="Penalty.")
-@option("--test-fraction", type=Number(0, 1, max_open=True), default=0.0, help="Share.")
+@option(
+    "--l2",
+    type=Penalty(0),
+    metavar="NUMBER|cv",
+    default=0.0,
+    help="Penalty of the coefficients, or cv: the one that cross-validation chooses.",
+)
+@option(
+    "--test-fraction",
+    type=Number(0, 1, max_open=True),
+    default=0.0,
+    help="Share of the rows to keep for the test.",
+)
 @option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
-@option("--out", metavar="MODEL.json", type=Output(), help="To write the model.")
-@option("--plot", metavar="FILE.png", type=Output(*picture.ENDINGS), help="Picture.")
+@option("--out", metavar="MODEL.json", type=Output(), help="File for the model.")
+@option(
+    "--plot",
+    metavar="FILE.png",
+    type=Output(*picture.ENDINGS),
+    help="File for the picture.",
+)
 def fit(file, l2, standardize, seed, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
@@ -125,8 +161,8 @@ def fit(file, l2, standardize, seed, out, plot, **options):
     the penalty of least log loss in 5-fold cross-validation, of 50 from 1e-7 to 10.
     --test-fraction keeps a share of the rows, of either class alike, to test on.
 
-    Example: python -m bcejax fit patients.csv --label ill --one-hot city --standardize
-    --l2 cv --test-fraction 0.2 --out model.json --plot fit.png
+    Example: python -m bcejax fit patients.csv --label ill --positive yes --one-hot city
+    --exclude patient_id --impute mean --standardize --l2 cv --out model.json
     """
     _differ(file, out, plot)
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
@@ -152,9 +188,18 @@ def fit(file, l2, standardize, seed, out, plot, **options):
 @commands.command()
 @argument("model_file", metavar="MODEL.json", type=INPUT)
 @argument("file", type=INPUT)
-@option("--out", type=Output(".csv", ".tsv", ".parquet"), required=True)
+@option(
+    "--out",
+    type=Output(".csv", ".tsv", ".parquet"),
+    required=True,
+    help="File for the predictions.",
+)
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
-@option("--threshold", type=Number(0, 1), help="Probability from which on it is 1.")
+@option(
+    "--threshold",
+    type=Number(0, 1),
+    help="Predict the positive value from this probability on.",
+)
 def predict(model_file, file, out, key, threshold):
     """Write the probability that the label is positive, and its logit, for each row.
 
@@ -191,7 +236,8 @@ def predict(model_file, file, out, key, threshold):
 
 @commands.command()
 def verify():
-    """Check the promised digits on this device with this JAX."""  # by `__main__`
+    """Check the promised digits on this device with this JAX."""
+    # `__main__` runs it without click. It stands here for --help.
 
 
 def _differ(*paths: Path | None) -> None:

@@ -23,7 +23,10 @@ def objective(params, features, labels, l2):
 
 
 def train(optimizer: optax.GradientTransformation, loss, params, steps: int):
-    """Parameters where the gradient is 0 or the steps are used up; it; the losses."""
+    """Train until the gradient is within TOLERANCE, or the steps are used up.
+
+    Returns the parameters, the largest component of the gradient, and the losses.
+    """
     optimizer = optax.with_extra_args_support(optimizer)
     state, losses = optimizer.init(params), []
 

@@ -18,7 +18,7 @@ ENDINGS = [f".{kind}" for kind in Figure().canvas.get_supported_filetypes()]
 
 @style.context("bcejax.pictures")
 def draw(path: Path, data: Dataset, excess=()) -> None:
-    """Draw calibration, coefficients and, if given, what each step was from the end."""
+    """Draw calibration, coefficients and how far each step was above the optimum."""
     figure = Figure(figsize=(16.5 if len(excess) else 11, 5))
     panels = figure.subplots(1, 3 if len(excess) else 2)
     _calibration(panels[0], data)

@@ -15,7 +15,7 @@ def run(arguments: list[str]) -> None:
         prog="python -m bcejax verify",
         description="Measure the largest error of every function on JAX's default "
         "device, hold it to its bound, and check infinities, masks, NaN and larger "
-        "programs. Takes about half a minute. Exit status 1 if a promise is not kept.",
+        "programs. Takes about a minute. Exit status 1 if a promise is not kept.",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the record")
     parser.add_argument("--peers", action="store_true", help="with jax.nn and optax")

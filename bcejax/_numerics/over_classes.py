@@ -6,7 +6,7 @@ from math import prod
 import jax
 
 from bcejax._numerics import by_pairs, by_reduction, by_slices
-from bcejax._numerics.two_ways import two_ways
+from bcejax._numerics.by_device import by_device
 
 
 def over_classes(equation, *arrays) -> tuple[jax.Array, ...]:
@@ -20,7 +20,7 @@ def over_classes(equation, *arrays) -> tuple[jax.Array, ...]:
     with_classes = [a for a in arrays if a.ndim == arrays[0].ndim]
     if arrays[0].shape[-1] == 0 or any(map(_is_sharded_over_classes, with_classes)):
         return elsewhere(*arrays)
-    return two_ways(
+    return by_device(
         partial(equation, by_slices),
         elsewhere,
         *arrays,
@@ -47,7 +47,7 @@ def each(function, *arrays) -> jax.Array:
         result = jax.lax.optimization_barrier(function(*flat))
         return (result.reshape(arrays[0].shape),)
 
-    (result,) = two_ways(flattened, lambda *a: (function(*a),), *arrays)
+    (result,) = by_device(flattened, lambda *a: (function(*a),), *arrays)
     return result
 
 

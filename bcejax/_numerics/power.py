@@ -14,7 +14,7 @@ def times_power(factor: jax.Array, log_q: tuple, gamma: jax.Array) -> jax.Array:
     and its rounding alone would cost the power 64 ulp. So γ · big is taken as the sum
     of two floats, and what rounding loses of it comes back as a factor.
     """
-    most = float(jnp.finfo(gamma.dtype).max) ** 0.25
+    most = most_factor(gamma.dtype)
     big, small = (jnp.maximum(part, -most) for part in log_q)
     gamma = jnp.minimum(gamma, most)
     high, low = two_product(gamma, big)
@@ -31,11 +31,16 @@ def times_power(factor: jax.Array, log_q: tuple, gamma: jax.Array) -> jax.Array:
 @times_power.defjvp
 def times_power_jvp(primals, tangents):
     (factor, log_q, gamma), (factor_dot, log_q_dot, gamma_dot) = primals, tangents
-    most = float(jnp.finfo(gamma.dtype).max) ** 0.25
+    most = most_factor(gamma.dtype)
     rate = jnp.minimum(gamma, most) * sum(log_q_dot)
     rate += gamma_dot * jnp.maximum(sum(log_q), -most)
     moved = factor_dot + times_or_zero(rate, factor)
     return times_power(*primals), times_power(moved, log_q, gamma)
+
+
+def most_factor(dtype) -> float:
+    """What γ and −log q are clipped to, so that no product of up to four overflows."""
+    return float(jnp.finfo(dtype).max) ** 0.25
 
 
 def two_product(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -191,11 +191,9 @@ def integer_loss_dx(x: jax.Array, label: jax.Array) -> jax.Array:
 def integer_dx_equation(sums, x, label):
     _, finite_top, at, label, others = all_but_the_label(sums, x, label)
     scale = 1 / (mass_of(at, finite_top) + others)
-    finite_top, label, others, scale = (
-        a[..., None] for a in (finite_top, label, others, scale)
-    )
-    k = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
-    return (jnp.where(label == k, -others, mass_of(x, finite_top)) * scale,)
+    finite_top, others, scale = (a[..., None] for a in (finite_top, others, scale))
+    is_label = marks_label(x, label)
+    return (jnp.where(is_label, -others, mass_of(x, finite_top)) * scale,)
 
 
 @integer_loss_dx.defjvp

@@ -23,22 +23,32 @@ class Given(NamedTuple):
     sample_weight: Array | None  # (n,), ()
     offset: Array | None  # (n,), ()
 
+    @property
+    def weight_or_1(self) -> Array | int:
+        return 1 if self.sample_weight is None else self.sample_weight
+
+    @property
+    def offset_or_0(self) -> Array | int:
+        return 0 if self.offset is None else self.offset
+
 
 def read(
-    features, labels, l2, sample_weight, offset, columns: Sequence[str] | None = None
+    features, labels, l2, sample_weight, offset, names: Sequence[str] | None = None
 ) -> tuple[Given, tuple[str, ...] | None]:
     """The data as arrays, and the names of the columns if they have any.
 
     Of a table the columns of these names are taken, in this order.
     """
-    features, names = read_features(features, columns)
+    features, found = read_features(features, names)
     named = {"sample_weight": sample_weight, "offset": offset}
     optional = [None if x is None else numbers(x, name) for name, x in named.items()]
     labels, l2 = numbers(labels, "labels"), numbers(l2, "l2")
-    return Given(features, labels, l2, *optional), names
+    return Given(features, labels, l2, *optional), found
 
 
-def read_features(x, names: Sequence[str] | None):
+def read_features(
+    x, names: Sequence[str] | None
+) -> tuple[Array, tuple[str, ...] | None]:
     """The features and the names of their columns, if they have any.
 
     Of a table the columns of these names are taken, in this order.
@@ -51,7 +61,7 @@ def read_features(x, names: Sequence[str] | None):
 def read_again(
     model: Fit, features, labels, l2, sample_weight, offset, fit_intercept
 ) -> tuple[Given, tuple[str, ...] | None, bool]:
-    """The data of a fit that has been made, whether it has a bias, and the names.
+    """The data of a fit that was made, the names, and whether it has a bias.
 
     l2 and `fit_intercept` are those of the fit if they are None.
     """
@@ -73,14 +83,12 @@ def read_again(
 def is_sound(given: Given, result: jax.Array) -> jax.Array:
     """Whether all values can be meant, for `refuse`.
 
-    That the features are finite is not looked up. If they are not, then neither is the
-    `result` of a pass over them.
+    Features are not checked here: NaN or ∞ in a row that counts makes `result`, which
+    is that of a pass over them, not finite.
     """
-    labels, l2, weight, offset = map(jnp.asarray, (given.labels, given.l2, 1, 0))
-    if given.sample_weight is not None:
-        weight = jnp.asarray(given.sample_weight)
-    if given.offset is not None:
-        offset = jnp.asarray(given.offset)
+    labels, l2, weight, offset = map(
+        jnp.asarray, (given.labels, given.l2, given.weight_or_1, given.offset_or_0)
+    )
     counts = weight > 0
     of_rows = (labels >= 0) & (labels <= 1) & jnp.isfinite(offset)
     of_weights = jnp.all((weight >= 0) & (weight < jnp.inf)) & jnp.any(counts)
@@ -94,6 +102,5 @@ def refuse(sound: jax.Array, given: Given, names: Sequence[str] | None) -> None:
     """Raise the error of values that are not sound, but not within jit or vmap."""
     if isinstance(sound, jax.core.Tracer) or sound:
         return
-    weight = 1 if given.sample_weight is None else given.sample_weight
-    offset = 0 if given.offset is None else given.offset
-    complain(given.features, given.labels, weight, offset, given.l2, names)
+    others = given.weight_or_1, given.offset_or_0, given.l2
+    complain(given.features, given.labels, *others, names)

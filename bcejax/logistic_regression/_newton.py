@@ -131,7 +131,10 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
 def next_step(data: Problem, at: Scaling, state: State) -> tuple[Params, jax.Array]:
     """The step −H⁻¹ g that would follow, and the Newton decrement √(gᵀ H⁻¹ g)."""
     step = newton_step(data, at, state, CG_LAST_RESIDUAL)
-    return at.params(step), jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
+    # Conjugate gradients return 0 where the product with H is NaN: that proves nothing.
+    failed = jnp.all(step == 0) & jnp.any(state.gradient != 0)
+    decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
+    return at.params(step), jnp.where(failed, jnp.nan, decrement)
 
 
 # The step p = −H⁻¹ g

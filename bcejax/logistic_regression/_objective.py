@@ -63,8 +63,9 @@ def logits_of(params: Params, data: Problem) -> jax.Array:
 
 
 def curvature_of_rows(params: Params, data: Problem) -> jax.Array:
-    """cᵢ = sᵢ σ(xᵢ) σ(−xᵢ)."""
-    return data.share * sigmoid_slope(logits_of(params, data))
+    """cᵢ = sᵢ σ(xᵢ) σ(−xᵢ), and 0 for a row of share 0, whatever it holds."""
+    of_rows = data.share * sigmoid_slope(logits_of(params, data))
+    return jnp.where(data.share == 0, 0, of_rows)
 
 
 def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
@@ -107,7 +108,10 @@ def hessian_product(data: Problem, at: Scaling, point: jax.Array):
 
 
 def hessian_diagonal(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
-    """The diagonal of H, if c has nothing to do with z, whose squares average 1."""
+    """An estimate of the diagonal of H: exact if cᵢ does not depend on zᵢ.
+
+    The squares of each column of z have mean 1.
+    """
     of_rows = jnp.sum(curvature_of_rows(at.params(point), data))
     return positive_or_one(of_rows + penalty_curvature(data, at))
 

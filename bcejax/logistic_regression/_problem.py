@@ -32,10 +32,11 @@ class Problem(NamedTuple):
         return Problem(features, labels, share, offset, self.l2, finite)
 
     def readable(self) -> "Problem":
-        """The data with 0 for the features of rows that are not finite, nor count.
+        """The data with 0 for the features of every row that holds NaN or ∞.
 
-        0 · NaN would be NaN in a sum over rows. All rows are finite where none has a
-        weight, and the features are not copied then.
+        Such a row has weight 0, and 0 · NaN would be NaN in a sum over rows; or its
+        share is NaN. Without sample weights nothing is replaced, and the features are
+        not copied.
         """
         if self.finite is None:
             return self
@@ -69,7 +70,6 @@ def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
     labels, weight, offset, l2 = (
         a.astype(features.dtype) for a in (labels, weight, offset, l2)
     )
-    labels = in_range(labels, "labels", 0, 1)
     weight = in_range(weight, "sample_weight", 0, jnp.inf)
     l2 = in_range(l2, "l2", 0, jnp.inf)
     finite = None
@@ -78,6 +78,7 @@ def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
         labels, offset = (jnp.where(weight == 0, 0, a) for a in (labels, offset))
         finite = jnp.all(jnp.isfinite(features), 1)
         weight = jnp.where(finite | (weight == 0), weight, jnp.nan)
+    labels = in_range(labels, "labels", 0, 1)
     # Divided by the largest first, so that the sum does not overflow. Without a barrier
     # XLA of jax 0.10.0 divides by the product of both, which is infinite.
     weight = jax.lax.optimization_barrier(weight / weight.max())

@@ -24,8 +24,8 @@ def sum_over_blocks(function, data: Problem):
         return function(data.readable())
 
     def block(start, size):
-        rows = data.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
-        return rows.readable()
+        part = data.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
+        return part.readable()
 
     # The first block takes the rows that do not fill one.
     blocks, rest = divmod(len(features), rows)

@@ -12,12 +12,14 @@ the δ in −1 ≤ δ ≤ 1 with the largest Σ s (x·δ): that sum is 0 if and 
 optimum, and otherwise the coefficients with δ ≠ 0 run away.
 """
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 from scipy.optimize import linprog
 
-from bcejax._host import matrix, numbers
 from bcejax._values import complain
+from bcejax.logistic_regression._given import read
+from bcejax.logistic_regression._problem import checked_problem
 
 # HiGHS keeps constraints to 1e-7; the columns here have a largest value of 1. What is
 # smaller than this is not a direction but the rounding of one.
@@ -63,45 +65,20 @@ def separation(
       programming algorithms for detecting separated data in binary logistic regression
       models, DPhil thesis, University of Oxford, 2007.
     """
-    x, y, l2, weight = _arrays(features, labels, l2, sample_weight)
-    counted = weight > 0
+    given, names = read(features, labels, l2, sample_weight, None)
+    jax.eval_shape(checked_problem, *given)  # refuses shapes that do not fit
+    complain(given.features, given.labels, given.weight_or_1, 0, given.l2, names)
+    x, y, l2, weight = (
+        np.asarray(a, np.float64)
+        for a in (given.features, given.labels, given.l2, given.weight_or_1)
+    )
+    counted = np.broadcast_to(weight > 0, y.shape)
     x = np.append(x, np.ones((len(x), 1)), 1)[counted]
     free = np.append(np.broadcast_to(l2 == 0, x.shape[1] - 1), fit_intercept)
     found = np.zeros(x.shape[1], int)
     if np.any(free):
         found[free] = np.sign(_direction(x[:, free], y[counted])).astype(int)
     return found
-
-
-def _arrays(features, labels, l2, sample_weight):
-    """The arguments in float64, checked."""
-    features, names = matrix(features, "features")
-    x, y = np.asarray(features), np.asarray(numbers(labels, "labels"))
-    if x.ndim != 2 or y.shape != x.shape[:1]:
-        raise ValueError(
-            "features must have shape (rows, columns) and labels one value per row, "
-            f"got features {x.shape} and labels {y.shape}."
-        )
-    l2 = np.asarray(numbers(l2, "l2"), np.float64)
-    if l2.shape not in ((), x.shape[1:]):
-        raise ValueError(
-            "l2 must be a scalar or hold one value per column of features, got "
-            f"{l2.shape} for {x.shape[1]} columns."
-        )
-    weight = numbers(1 if sample_weight is None else sample_weight, "sample_weight")
-    weight = np.asarray(weight, np.float64)
-    if weight.shape not in ((), y.shape):
-        raise ValueError(
-            "sample_weight must be a scalar or hold one value per row, got "
-            f"{weight.shape} for {len(y)} rows."
-        )
-    complain(x, y, weight, 0, l2, names)
-    return (
-        x.astype(np.float64),
-        y.astype(np.float64),
-        l2,
-        np.broadcast_to(weight, y.shape),
-    )
 
 
 def _direction(x: np.ndarray, y: np.ndarray) -> np.ndarray:

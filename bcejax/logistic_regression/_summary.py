@@ -16,7 +16,7 @@ from bcejax._bernoulli import bernoulli_divergence
 from bcejax._numerics.sigmoid import logit
 from bcejax._optimal_logit import best_logit
 from bcejax.logistic_regression._covariance import compiled_covariance, fitted_logits
-from bcejax.logistic_regression._given import read_again, refuse
+from bcejax.logistic_regression._given import Given, read_again, refuse
 from bcejax.logistic_regression._objective import penalty
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._problem import Params, checked_problem, total_weight
@@ -215,29 +215,20 @@ def summary(
     given, columns, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
+    names = checked_names(columns if names is None else names, model, fit_intercept)
     variance, sound = compiled_covariance(model, given, fit_intercept, kind)
     refuse(sound, given, columns)
     variance = jnp.diag(variance)
     n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
     value = np.append(model.weights, model.bias)[: variance.size]
-    names = checked_names(columns if names is None else names, model, fit_intercept)
     objective, loss, null_loss, half_deviance, half_null_deviance = totals
     check_loss(float(model.loss), objective)
-    escapes = np.zeros(variance.size, int) if model.converged else None
-    if escapes is None and given.features.size <= MOST_FEATURES:
-        escapes = separation(
-            given.features,
-            given.labels,
-            l2=given.l2,
-            sample_weight=sample_weight,
-            fit_intercept=fit_intercept,
-        )[: variance.size]
     return Summary(
         coefficients=coefficient_lines(names, value, variance, level),
         kind=kind,
         level=float(level),
         converged=bool(model.converged),
-        escapes=None if escapes is None else tuple(escapes.tolist()),
+        escapes=escapes_of(model, given, fit_intercept),
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -246,6 +237,23 @@ def summary(
         aic=2 * loss + 2 * variance.size,
         bic=2 * loss + float(np.log(n)) * variance.size,
     )
+
+
+def escapes_of(model: Fit, given: Given, fit_intercept: bool):
+    """What `separation` finds, if there is cause to ask and time to answer."""
+    count = model.weights.size + fit_intercept
+    if model.converged:
+        return (0,) * count
+    if given.features.size > MOST_FEATURES:
+        return None
+    found = separation(
+        given.features,
+        given.labels,
+        l2=given.l2,
+        sample_weight=given.sample_weight,
+        fit_intercept=fit_intercept,
+    )
+    return tuple(found[:count].tolist())
 
 
 def check_loss(fitted: float, found: float) -> None:

@@ -152,9 +152,8 @@ class Case(NamedTuple):
     loss: Callable  # of outputs and labels, one value a row
     exact: Callable  # of the same in float64: values, slopes in the outputs
     labels: Callable  # of the numbers of rows and of classes
-    classes: tuple[
-        int, ...
-    ]  # one program each, in this order; 0 for no axis of classes
+    # One program each, in this order; 0 for no axis of classes.
+    classes: tuple[int, ...]
     rows: int = ROWS
     probabilities: bool = False
 

@@ -1,9 +1,10 @@
-"""One function, computed in two ways: one for a single CPU, one for everything else.
+"""One function, computed in the way that suits the device.
 
 XLA's CPU and its accelerators want sums over classes written differently, and slices of
-an axis that is sharded over devices would be gathered. A single accelerator may have a
-third way. Which of them is right is known when a program is compiled and not when it is
-traced, so all are traced, and the lowering to XLA takes one.
+an axis that is sharded over devices would be gathered. So there is one way for a single
+CPU, one for everything else, and if need be one for a single accelerator. Which of them
+is right is known when a program is compiled and not when it is traced, so all are
+traced, and the lowering to XLA takes one.
 `jax.lax.platform_dependent` does the same by platform, but cannot tell one CPU from
 several.
 """
@@ -12,11 +13,11 @@ import jax
 from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import batching, mlir
 
-_two_ways = Primitive("two_ways")
-_two_ways.multiple_results = True
+_by_device = Primitive("by_device")
+_by_device.multiple_results = True
 
 
-def two_ways(
+def by_device(
     one_cpu, elsewhere, *arrays, one_accelerator=None
 ) -> tuple[jax.Array, ...]:
     """`one_cpu(*arrays)` or `elsewhere(*arrays)`, two tuples of arrays alike.
@@ -26,22 +27,19 @@ def two_ways(
     To be called where nothing is differentiated: inside the function of a derivative
     rule.
     """
-    return tuple(
-        _two_ways.bind(
-            *arrays,
-            one_cpu=jax.make_jaxpr(one_cpu)(*arrays),
-            one_accelerator=jax.make_jaxpr(one_accelerator or elsewhere)(*arrays),
-            elsewhere=jax.make_jaxpr(elsewhere)(*arrays),
-        )
-    )
+    ways = {"one_cpu": jax.make_jaxpr(one_cpu)(*arrays)}
+    ways["elsewhere"] = ways["one_accelerator"] = jax.make_jaxpr(elsewhere)(*arrays)
+    if one_accelerator is not None:
+        ways["one_accelerator"] = jax.make_jaxpr(one_accelerator)(*arrays)
+    return tuple(_by_device.bind(*arrays, **ways))
 
 
-@_two_ways.def_impl
+@_by_device.def_impl
 def _run(*arrays, one_cpu, one_accelerator, elsewhere):
     return jaxpr_as_fun(elsewhere)(*arrays)
 
 
-@_two_ways.def_abstract_eval
+@_by_device.def_abstract_eval
 def _results(*_, one_cpu, one_accelerator, elsewhere):
     return elsewhere.out_avals
 
@@ -52,7 +50,7 @@ def _batch(arrays, axes, **ways):
         return lambda *arrays: tuple(each(*arrays))
 
     each_way = {name: batched(jaxpr) for name, jaxpr in ways.items()}
-    results = two_ways(
+    results = by_device(
         each_way["one_cpu"],
         each_way["elsewhere"],
         *arrays,
@@ -61,7 +59,7 @@ def _batch(arrays, axes, **ways):
     return results, [0] * len(results)
 
 
-batching.primitive_batchers[_two_ways] = _batch
+batching.primitive_batchers[_by_device] = _batch
 
 
 def _lower(context, *arrays, one_cpu, one_accelerator, elsewhere):
@@ -88,4 +86,4 @@ def _single_device(module) -> str:
     return platforms[0] if alone and len(platforms) == 1 else "several"
 
 
-mlir.register_lowering(_two_ways, _lower)
+mlir.register_lowering(_by_device, _lower)
