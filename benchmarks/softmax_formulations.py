@@ -109,7 +109,8 @@ def main() -> None:
     text = (
         "Ways to add over classes, in float32: the largest error of the loss in ulp, "
         f"and milliseconds, medians of {ROUNDS} shuffled rounds. What bcejax does is "
-        "in bold.\n\n"
+        "in bold. At some numbers of classes several ways are the same program: how "
+        "their times differ is the noise of the measurement.\n\n"
     )
     for title, losses in (("integer labels", INTEGER), ("dense labels", DENSE)):
         for shape in SHAPES:
