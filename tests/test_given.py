@@ -71,7 +71,6 @@ BAD = {
     "a penalty": ({"l2": -0.5}, "l2 must be 0 or more and finite, got -0.5"),
     "penalties": ({"l2": [0, -1.0, 0]}, "got -1.0 for column 1"),
     "an offset": ({"offset": np.nan}, "offset must be finite, got nan in row 0"),
-    "1e39": ({"features": np.where(X > 2, 1e39, X)}, "got inf in row"),
 }
 
 
@@ -79,8 +78,7 @@ BAD = {
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=list(BAD))
 def test_values_that_cannot_be_meant_are_refused(change, message, solver):
     arguments = {"features": X, "labels": Y} | change
-    # NumPy warns of 1e39 as float32.
-    with np.errstate(over="ignore"), pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message):
         fit(**arguments, solver=solver)
 
 

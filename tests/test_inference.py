@@ -504,5 +504,6 @@ def test_values_out_of_range_are_errors_under_checkify(monkeypatch):
         with pytest.raises(checkify.JaxRuntimeError, match=message):
             checked(*arguments)[0].throw()
     checked(y, 1.0, 0.0)[0].throw()
+    told()
     monkeypatch.setattr(checkify, "debug_check", None)  # eager calls hold no check
     told()

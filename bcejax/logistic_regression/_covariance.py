@@ -26,7 +26,13 @@ from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._fit import logits_of_model
 from bcejax.logistic_regression._given import is_sound, read_again, refuse
 from bcejax.logistic_regression._outcome import Fit
-from bcejax.logistic_regression._problem import Problem, checked_problem, total_weight
+from bcejax.logistic_regression._precision import precision_of, rounded
+from bcejax.logistic_regression._problem import (
+    Params,
+    Problem,
+    checked_problem,
+    total_weight,
+)
 from bcejax.logistic_regression._rows import HIGHEST, sum_over_rows
 from bcejax.logistic_regression._scaling import (
     Scaling,
@@ -94,9 +100,10 @@ def covariance(
     given, names, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
-    result, sound = compiled_covariance(model, given, fit_intercept, kind)
-    refuse(sound, given, names)
-    return result
+    with precision_of(given, model):
+        result, sound = compiled_covariance(model, given, fit_intercept, kind)
+        refuse(sound, given, names)
+    return rounded(result)
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
@@ -138,9 +145,13 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind):
 
 def fitted_logits(model: Fit, data: Problem) -> jax.Array:
     """Logits of the rows of `data`, in their dtype, offset included."""
+    return logits_of_model(params_of(model, data), data.features) + data.offset
+
+
+def params_of(model: Fit, data: Problem) -> Params:
+    """The coefficients of the model, in the dtype of the data."""
     weights, bias = (jnp.asarray(a, data.share.dtype) for a in model[:2])
-    model = model._replace(weights=weights, bias=bias)
-    return logits_of_model(model, data.features) + data.offset
+    return Params(weights, bias)
 
 
 class Design(NamedTuple):

@@ -15,6 +15,7 @@ from bcejax.logistic_regression._large import sample_for_hessian, warm_start
 from bcejax.logistic_regression._newton import State, minimise, next_step
 from bcejax.logistic_regression._objective import objective
 from bcejax.logistic_regression._outcome import Fit, Found, Options, outcome
+from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._problem import (
     Params,
     Problem,
@@ -47,7 +48,9 @@ def fit(
 
     Args:
       features: `(n, d)`, real: an array, or a table of pandas, polars or Arrow, whose
-        names of columns go into the `Fit`. 16-bit and integers are computed in float32.
+        names of columns go into the `Fit`. 16-bit and integers are computed in float32;
+        float64 of NumPy or a table in float64, on a CPU and outside jit and vmap, and
+        the result is then rounded to float32 where JAX is not in 64-bit mode.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
       l2: scalar or `(d,)`, not negative. Penalty of the weights, not of the bias; one
         for each column, or the same for all. `l2 * features.var(0)` penalises them as
@@ -85,12 +88,13 @@ def fit(
       chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
     given, names = read(features, labels, l2, sample_weight, offset)
-    model, sound = compiled_fit(
-        given, init, tol, max_steps, key, fit_intercept, solver, batch_size
-    )
-    refuse(sound, given, names)
+    with precision_of(given, init, tol, max_steps):
+        model, sound = compiled_fit(
+            given, init, tol, max_steps, key, fit_intercept, solver, batch_size
+        )
+        refuse(sound, given, names)
     there = sample_weight is not None, offset is not None
-    return model._replace(options=Options(fit_intercept, *there, names))
+    return rounded(model)._replace(options=Options(fit_intercept, *there, names))
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))

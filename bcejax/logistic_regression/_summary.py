@@ -15,11 +15,16 @@ from bcejax._bce import bce_unweighted
 from bcejax._bernoulli import bernoulli_divergence
 from bcejax._numerics.sigmoid import logit
 from bcejax._optimal_logit import best_logit
-from bcejax.logistic_regression._covariance import compiled_covariance, fitted_logits
+from bcejax.logistic_regression._covariance import (
+    compiled_covariance,
+    fitted_logits,
+    params_of,
+)
 from bcejax.logistic_regression._given import Given, read_again, refuse
 from bcejax.logistic_regression._objective import penalty
 from bcejax.logistic_regression._outcome import Fit
-from bcejax.logistic_regression._problem import Params, checked_problem, total_weight
+from bcejax.logistic_regression._precision import precision_of
+from bcejax.logistic_regression._problem import checked_problem, total_weight
 from bcejax.logistic_regression._separation import separation
 
 TESTS = "coefficient", "std. error", "z", "p-value"
@@ -216,10 +221,11 @@ def summary(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
     names = checked_names(columns if names is None else names, model, fit_intercept)
-    variance, sound = compiled_covariance(model, given, fit_intercept, kind)
-    refuse(sound, given, columns)
-    variance = jnp.diag(variance)
-    n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
+    with precision_of(given, model):
+        variance, sound = compiled_covariance(model, given, fit_intercept, kind)
+        refuse(sound, given, columns)
+        n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
+    variance = np.diag(variance)
     value = np.append(model.weights, model.bias)[: variance.size]
     objective, loss, null_loss, half_deviance, half_null_deviance = totals
     check_loss(float(model.loss), objective)
@@ -307,5 +313,5 @@ def totals_of(model: Fit, given) -> jax.Array:
     losses += [bernoulli_divergence(logit(data.labels), x) for x in logits]
     means = [jnp.sum(data.share * a, where=data.share != 0) for a in losses]
     total = total_weight(given.sample_weight, data)
-    least = means[0] + penalty(Params(*model[:2]), data)
+    least = means[0] + penalty(params_of(model, data), data)
     return jnp.stack([total, least, *(total * mean for mean in means)])
