@@ -14,16 +14,28 @@ from scipy.special import expit
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from bcejax.metrics import brier_score, calibration, log_loss, roc_auc
+from bcejax.metrics import (
+    accuracy,
+    average_precision,
+    best_threshold,
+    brier_score,
+    calibration,
+    confusion,
+    expected_calibration_error,
+    log_loss,
+    precision_recall,
+    roc_auc,
+    roc_curve,
+)
 
-SCORES = [log_loss, brier_score, roc_auc]
+SCORES = [log_loss, brier_score, roc_auc, accuracy, average_precision]
 
 
 def quantiles(logits, labels, **options):
     return calibration(logits, labels, strategy="quantile", **options)
 
 
-EVERY = [*SCORES, calibration, quantiles]
+EVERY = [*SCORES, calibration, quantiles, expected_calibration_error]
 every = pytest.mark.parametrize("function", EVERY)
 
 
@@ -40,13 +52,14 @@ def rows(n=200, dtype=np.float32):
 
 def scikit_learn(score, logits, labels, weights):
     logits = np.float64(logits)
-    values = logits if score is roc_auc else expit(logits)
-    theirs = {
-        log_loss: metrics.log_loss,
-        brier_score: metrics.brier_score_loss,
-        roc_auc: metrics.roc_auc_score,
-    }
-    return theirs[score](labels, values, sample_weight=weights)
+    theirs, values = {
+        log_loss: (metrics.log_loss, expit(logits)),
+        brier_score: (metrics.brier_score_loss, expit(logits)),
+        roc_auc: (metrics.roc_auc_score, logits),
+        accuracy: (metrics.accuracy_score, logits >= 0),
+        average_precision: (metrics.average_precision_score, logits),
+    }[score]
+    return theirs(labels, values, sample_weight=weights)
 
 
 def close(got, expected, **tolerance):
@@ -136,10 +149,9 @@ def test_a_weight_is_so_many_rows_and_only_ratios_matter(x64, function):
     weighted = function(logits, labels, weights=counts)
     close(weighted, repeated, rtol=1e-12)
     ratio = function(logits, labels, weights=counts / 1024)
-    if function in SCORES:
-        close(ratio, weighted, rtol=1e-12)
-    else:
-        close(ratio, weighted._replace(weight=weighted.weight / 1024), rtol=1e-12)
+    if function in (calibration, quantiles):
+        weighted = weighted._replace(weight=weighted.weight / 1024)
+    close(ratio, weighted, rtol=1e-12)
 
 
 def test_log_loss_of_certain_answers():
@@ -405,3 +417,105 @@ def test_ranges_are_checked_under_checkify_and_only_there(monkeypatch, function)
             checked(*arguments)[0].throw()
     monkeypatch.setattr(checkify, "debug_check", None)
     function(x, y, weights=w)
+
+
+def distinct(curve, logits):
+    """The points of the curve at different thresholds, which are what peers give."""
+    threshold = np.asarray(curve.threshold)
+    assert np.isin(threshold[1:], logits).all() and threshold[0] == np.inf
+    assert (np.diff(threshold[1:]) <= 0).all()
+    last = np.append(threshold[1:] != threshold[:-1], True)
+    return [np.asarray(a)[last] for a in curve]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_curves_are_scikit_learns(x64, weighted):
+    logits, labels, weights = rows(dtype=np.float64)
+    weights = weights if weighted else None
+    options = {"sample_weight": weights, "drop_intermediate": False}
+    got = distinct(roc_curve(logits, labels, weights=weights), logits)
+    close(got, list(metrics.roc_curve(labels, logits, **options)), rtol=1e-13)
+    precision, recall, threshold = metrics.precision_recall_curve(
+        labels, logits, **options
+    )
+    got = distinct(precision_recall(logits, labels, weights=weights), logits)
+    expected = [precision[::-1], recall[::-1], np.append(np.inf, threshold[::-1])]
+    close(got, expected, rtol=1e-13)
+
+
+def test_the_area_below_the_curve_is_the_auc(x64):
+    logits, labels, weights = rows(dtype=np.float64)
+    soft = labels * 0.75 + 0.125
+    curve = roc_curve(logits, soft, weights=weights)
+    area = np.trapezoid(curve.true_positive_rate, curve.false_positive_rate)
+    np.testing.assert_allclose(area, roc_auc(logits, soft, weights=weights), 1e-12)
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.5, np.inf])
+def test_confusion_is_scikit_learns(x64, threshold):
+    logits, labels, weights = rows(dtype=np.float64)
+    found = confusion(logits, labels, weights=weights, threshold=threshold)
+    called = logits >= threshold
+    theirs = metrics.confusion_matrix(labels, called, sample_weight=weights)
+    got = [found.true_negative, found.false_positive]
+    got += [found.false_negative, found.true_positive]
+    np.testing.assert_allclose(got, theirs.ravel(), rtol=1e-13)
+    names = {"accuracy": "accuracy_score", "recall": "recall_score", "f1": "f1_score"}
+    names |= {"precision": "precision_score"} if called.any() else {}
+    for name, of_theirs in names.items():
+        expected = getattr(metrics, of_theirs)(labels, called, sample_weight=weights)
+        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-13)
+    inverse = metrics.recall_score(labels == 0, ~called, sample_weight=weights)
+    np.testing.assert_allclose(found.specificity, inverse, rtol=1e-13)
+
+
+@pytest.mark.parametrize("costs", [(1, 1), (1, 20), (3, 0), (0, 2)])
+def test_no_other_threshold_costs_less(x64, costs):
+    logits, labels, weights = rows(dtype=np.float64)
+
+    def cost(threshold):
+        found = confusion(logits, labels, weights=weights, threshold=threshold)
+        wrong = costs[0] * found.false_positive + costs[1] * found.false_negative
+        return wrong / weights.sum()
+
+    names = "false_positive_cost", "false_negative_cost"
+    options = dict(zip(names, map(float, costs), strict=True))
+    found = best_threshold(logits, labels, weights=weights, **options)
+    candidates = np.append(np.unique(logits), np.inf)
+    every_cost = np.array([cost(t) for t in candidates])
+    np.testing.assert_allclose(found.cost, every_cost.min(), rtol=1e-12, atol=1e-15)
+    least = candidates[every_cost <= every_cost.min() + 1e-12]
+    assert found.logit == least.max()
+
+
+def test_a_negative_cost_is_refused():
+    with pytest.raises(ValueError, match="a cost must be 0 or more, got -1"):
+        best_threshold([0.0, 2.0], [0, 1], false_positive_cost=-1)
+
+
+def test_expected_calibration_error_by_hand(x64):
+    logits, labels, weights = rows(dtype=np.float64)
+    p = expit(logits)
+    place = np.clip(np.ceil(p * 10).astype(int) - 1, 0, 9)
+    by_bin = [(weights * (labels - p))[place == k].sum() for k in range(10)]
+    got = expected_calibration_error(logits, labels, weights=weights)
+    np.testing.assert_allclose(got, np.abs(by_bin).sum() / weights.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("function", [roc_curve, precision_recall, confusion])
+def test_curves_of_nan_are_nan_and_shapes_do_not_depend_on_values(function):
+    logits, labels, weights = rows()
+    logits[7] = np.nan
+    got = jax.jit(function)(logits, labels, weights=weights)
+    assert all(np.isnan(leaf).all() for leaf in got)
+    each = jax.vmap(lambda w: function(np.zeros(200, np.float32), labels, weights=w))
+    assert {len(leaf) for leaf in each(np.stack([weights, 2 * weights]))} == {2}
+
+
+def test_recall_of_no_positive_rows_is_nan_and_precision_where_none_is_called_is_1():
+    logits = np.float32([-1, 0.5, 2])
+    curve = precision_recall(logits, np.zeros(3))
+    np.testing.assert_array_equal(curve.precision, [1, 0, 0, 0])
+    assert np.isnan(curve.recall).all()
+    assert np.isnan(average_precision(logits, np.zeros(3)))
+    assert np.isnan(roc_curve(logits, np.ones(3)).false_positive_rate).all()
