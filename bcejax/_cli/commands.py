@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -10,12 +11,9 @@ import numpy as np
 from click import argument, option
 
 from bcejax import sigmoid
-from bcejax._cli import UserError, dataset, demo, model, output, picture, report, table
-from bcejax._cli.training import fit as train
-
-COLUMN = {"metavar": "COLUMN"}
-SEED = click.IntRange(0, 2**32 - 1)
-INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+from bcejax._cli import UserError, about, dataset, demo, model, output, picture, report
+from bcejax._cli import table as tables
+from bcejax._cli.training import train
 
 
 class Commands(click.Group):
@@ -42,6 +40,8 @@ class Number(click.FloatRange):
 class Penalty(Number):
     """A finite number, or the word cv, which becomes NaN."""
 
+    name = "number|cv"
+
     def convert(self, value, param, ctx):
         return math.nan if value == "cv" else super().convert(value, param, ctx)
 
@@ -55,18 +55,25 @@ class Output(click.ParamType):
         self.endings = endings
 
     def convert(self, value, param, ctx):
-        path = Path(value)
-        if self.endings and path.suffix.lower() not in self.endings:
-            self.fail(
-                f"the ending must be one of {', '.join(self.endings)}, got {path}"
-            )
-        output.check(path)
-        return path
+        output.check(Path(value), self.endings)
+        return Path(value)
+
+
+COLUMN = {"metavar": "COLUMN"}
+COLUMNS = COLUMN | {"multiple": True}
+INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0}
+SHARE = {"type": Number(0, 1, max_open=True), "default": 0.0}
+TABLE = Output(*tables.SEPARATORS, ".parquet")
+PICTURE = Output(*picture.ENDINGS)
 
 
 def run(arguments: list[str]) -> None:
     try:
-        commands.main(arguments, "python -m bcejax", standalone_mode=False)
+        with warnings.catch_warnings():
+            # A heavily penalised fit has logits that look like probabilities.
+            warnings.filterwarnings("ignore", "logits all lie in")
+            commands.main(arguments, "python -m bcejax", standalone_mode=False)
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
@@ -79,27 +86,14 @@ def commands():
 
 
 @commands.command("demo")
-@option("--optimizer", type=click.Choice(["lbfgs", "adam", "sgd", "newton"]))
+@option("--optimizer", type=click.Choice(demo.OPTIMIZERS), default="lbfgs")
 @option("--steps", type=click.IntRange(1), default=200, help="At most so many.")
-@option(
-    "--learning-rate",
-    type=Number(0, min_open=True),
-    help="Length of a step of adam or sgd.",
-)
+@option("--learning-rate", type=Number(0, min_open=True), help="Of adam and sgd.")
 @option("--l2", type=Number(0), default=0.01, help="Penalty (l2/2) |weights|^2.")
-@option("--seed", type=SEED, default=0, help="Of the choice of test rows.")
-@option(
-    "--device",
-    type=click.Choice(["cpu", "gpu", "tpu"]),
-    help="Where to compute; by default JAX chooses.",
-)
+@option("--seed", **SEED, help="Of the choice of test rows.")
+@option("--device", type=click.Choice(["cpu", "gpu", "tpu"]), help="By default JAX's.")
 @option("--float64", is_flag=True, help="64 bits, not 32.")
-@option(
-    "--plot",
-    type=Output(*picture.ENDINGS),
-    default="bcejax-demo.png",
-    help="File for the picture.",
-)
+@option("--plot", type=PICTURE, default="bcejax-demo.png", help="The picture.")
 def run_demo(optimizer, learning_rate, device, float64, **options):
     """Train on the Wisconsin breast-cancer data with optax, and draw how it went.
 
@@ -108,49 +102,28 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
     """
     if learning_rate and optimizer not in ("adam", "sgd"):
         raise UserError("--learning-rate is for adam and sgd: others find their own")
-    try:
+    with about(f"--device {device}"):
         place = jax.devices(device)[0]
-    except RuntimeError:
-        there = jax.default_backend()
-        raise UserError(f"--device {device}: JAX finds none, only {there}") from None
     with jax.default_device(place), jax.enable_x64(float64):
-        demo.run(optimizer or "lbfgs", learning_rate=learning_rate, **options)
+        demo.run(optimizer, learning_rate=learning_rate, **options)
 
 
 @commands.command()
 @argument("file", type=INPUT)
 @option("--label", **COLUMN, required=True, help="What to predict. It has two values.")
 @option("--positive", metavar="VALUE", help="Which of them is 1; not for 0 and 1.")
-@option(
-    "--one-hot", **COLUMN, multiple=True, help="A column of categories. Repeatable."
-)
-@option("--exclude", **COLUMN, multiple=True, help="To leave out. Repeatable.")
+@option("--one-hot", **COLUMNS, help="A column of categories. Repeatable.")
+@option("--exclude", **COLUMNS, help="To leave out. Repeatable.")
 @option("--weight", **COLUMN, help="How often each row counts.")
 @option("--offset", **COLUMN, help="What is added to the logit of each row.")
 @option("--impute", type=click.Choice(["mean"]), help="Fills in missing numbers.")
 @option("--standardize", is_flag=True, help="Penalises per standard deviation.")
-@option(
-    "--l2",
-    type=Penalty(0),
-    metavar="NUMBER|cv",
-    default=0.0,
-    help="Penalty of the coefficients, or cv: the one that cross-validation chooses.",
-)
-@option(
-    "--test-fraction",
-    type=Number(0, 1, max_open=True),
-    default=0.0,
-    help="Share of the rows to keep for the test.",
-)
-@option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
+@option("--l2", type=Penalty(0), default=0.0, help="Penalty of the coefficients.")
+@option("--test-fraction", **SHARE, help="Share of the rows to keep for the test.")
+@option("--seed", **SEED, help="Of the choice of test rows and folds.")
 @option("--out", metavar="MODEL.json", type=Output(), help="File for the model.")
-@option(
-    "--plot",
-    metavar="FILE.png",
-    type=Output(*picture.ENDINGS),
-    help="File for the picture.",
-)
-def fit(file, l2, standardize, seed, out, plot, **options):
+@option("--plot", type=PICTURE, help="File for the picture.")
+def fit(file, l2, standardize, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
     FILE is .csv or .tsv with a line of names (or either .gz), .parquet, or - for CSV
@@ -166,15 +139,15 @@ def fit(file, l2, standardize, seed, out, plot, **options):
     """
     _differ(file, out, plot)
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
-        rows = table.read(file, options["one_hot"])
-        data = dataset.load(rows, seed, options, l2=l2, standardized=standardize)
+        rows = tables.read(file, as_text=options["one_hot"])
+        data = dataset.load(rows, options, l2=l2, standardized=standardize)
         print(report.data(data, file), flush=True)
         fitted, test = data.model, data.test
-        found, summary, out_of_fold = train(fitted, data.train, seed)
-        print(report.coefficients(summary, fitted, out_of_fold))
+        trained = train(fitted, data.train, options["seed"])
+        print(report.coefficients(trained, fitted))
         if test.labels.size:
             print(report.scores("test", fitted.logits(test), test))
-        doubts = report.doubts(found, summary, fitted, data.train.weight)
+        doubts = report.doubts(trained, fitted, data.train.weight)
         for warning in data.warnings + doubts:
             print(f"python -m bcejax: warning: {warning}", file=sys.stderr)
         if out:
@@ -188,17 +161,10 @@ def fit(file, l2, standardize, seed, out, plot, **options):
 @commands.command()
 @argument("model_file", metavar="MODEL.json", type=INPUT)
 @argument("file", type=INPUT)
-@option(
-    "--out",
-    type=Output(".csv", ".tsv", ".parquet"),
-    required=True,
-    help="File for the predictions.",
-)
+@option("--out", type=TABLE, required=True, help="File for the predictions.")
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
 @option(
-    "--threshold",
-    type=Number(0, 1),
-    help="Predict the positive value from this probability on.",
+    "--threshold", type=Number(0, 1), help="Predict a class, positive from here on."
 )
 def predict(model_file, file, out, key, threshold):
     """Write the probability that the label is positive, and its logit, for each row.
@@ -210,28 +176,26 @@ def predict(model_file, file, out, key, threshold):
     _differ(model_file, file, out)
     with jax.enable_x64(True):
         fitted = model.load(model_file)
-        numbers = {f.column for f in fitted.features if f.level is None}
-        as_text = {*fitted.one_hot_levels, *([] if key is None else [key])} - numbers
-        found = table.read(file, as_text)
-        rows = dataset.inputs(found, fitted, file)
-        logits, label = fitted.logits(rows), fitted.label
+        label, keys = fitted.label, [key] * (key is not None)
+        table = tables.read(file, as_text={*fitted.one_hot_levels, *keys})
+        tables.require(table, fitted.needed, str(file))
+        tables.require(table, keys, f"--id: {file}")
+        rows = dataset.encode(table, fitted)
+        dataset.complete(rows, fitted)
+        logits = fitted.logits(rows)
         written = {"probability": np.asarray(sigmoid(logits)), "logit": logits}
         if threshold is not None:
             above = written["probability"] >= threshold
             written["predicted"] = np.where(above, label.positive, label.negative)
-        if key is not None:
-            table.require(found, [key], f"--id: {file}")
-            if key in written:
-                raise UserError(f"--id {key} is the name of a column that is written")
-            written = {key: found[key]} | written
-        table.write(out, written)
+        if key in written:
+            raise UserError(f"--id {key} is the name of a column that is written")
+        tables.write(out, {key: table[key] for key in keys} | written)
     print(f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}")
     known = np.isfinite(rows.labels)
     if known.any():
-        scored = dataset.Rows(*(part[known] for part in rows))
         cut = 0.5 if threshold is None else threshold
         print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
-        print(report.scores("scores", logits[known], scored, cut))
+        print(report.scores("scores", logits[known], rows.take(known), cut))
 
 
 @commands.command()

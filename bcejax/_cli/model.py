@@ -65,9 +65,23 @@ class Model(msgspec.Struct, kw_only=True):
             if feature.level not in (None, *levels):
                 raise UserError(f"one_hot_levels lacks {feature.name!r}")
 
+    @property
+    def needed(self) -> list[str]:
+        """The columns of a table without which there are no logits."""
+        plain = [feature.column for feature in self.features if feature.level is None]
+        return [*plain, *self.one_hot_levels, *filter(None, [self.offset])]
+
     def column(self, field: str) -> np.ndarray:
         """`(d,)`, one field of all features; NaN for null."""
         return np.array([getattr(f, field) for f in self.features], float)
+
+    def per_deviation(self) -> np.ndarray:
+        """`(d,)`, what the logit gains per standard deviation of a feature."""
+        return self.column("coefficient") * self.column("scale")
+
+    def largest(self, most: int) -> np.ndarray:
+        """Which features have the largest coefficients per standard deviation."""
+        return np.argsort(-np.abs(self.per_deviation()), kind="stable")[:most]
 
     def logits(self, rows) -> np.ndarray:
         linear = rows.features @ self.column("coefficient")

@@ -10,8 +10,10 @@ from typing import BinaryIO
 from bcejax._cli import UserError
 
 
-def check(path: Path) -> None:
+def check(path: Path, endings: tuple[str, ...] = ()) -> None:
     """Refuse before the work is done what could not be written after it."""
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(f"the ending must be one of {', '.join(endings)}, got {path}")
     path = path.resolve()  # a link is followed, so that it stays a link
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}")
@@ -28,7 +30,6 @@ def complete(path: Path) -> Iterator[BinaryIO]:
     It lies in the folder of `path` until then, because only within one file system can
     a file be renamed in one step.
     """
-    check(path)
     path = path.resolve()
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
