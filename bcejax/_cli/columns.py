@@ -68,8 +68,8 @@ def levels(column: pa.ChunkedArray) -> list[str]:
     return sorted(pc.unique(texts(column).drop_null()).to_pylist())
 
 
-def category(column: pa.ChunkedArray, name: str, known: list[str]) -> pa.ChunkedArray:
-    """The level of each row, which must be a known one."""
+def check_levels(column: pa.ChunkedArray, name: str, known: list[str]) -> None:
+    """Refuse a category that is at a level which is not known."""
     found = texts(column)
     unknown = pc.invert(pc.is_in(found, pa.array(known)))
     unseen = pc.unique(found.filter(unknown)).to_pylist()
@@ -78,7 +78,6 @@ def category(column: pa.ChunkedArray, name: str, known: list[str]) -> pa.Chunked
             f"category {name!r} must be at a level of the rows it was fitted to, "
             f"{listed(known)}, got {listed(unseen)} (None is missing: give it a name)"
         )
-    return found
 
 
 def suspicions(name: str, x: np.ndarray) -> list[str]:

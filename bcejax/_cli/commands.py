@@ -46,26 +46,12 @@ class Penalty(Number):
         return math.nan if value == "cv" else super().convert(value, param, ctx)
 
 
-class Output(click.ParamType):
-    """A file that can be written, with one of these endings if there are any."""
-
-    name = "file"
-
-    def __init__(self, *endings: str):
-        self.endings = endings
-
-    def convert(self, value, param, ctx):
-        output.check(Path(value), self.endings)
-        return Path(value)
-
-
 COLUMN = {"metavar": "COLUMN"}
 COLUMNS = COLUMN | {"multiple": True}
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0}
 SHARE = {"type": Number(0, 1, max_open=True), "default": 0.0}
-TABLE = Output(*tables.SEPARATORS, ".parquet")
-PICTURE = Output(*picture.ENDINGS)
+OUTPUT = click.Path(path_type=Path)
 
 
 def run(arguments: list[str]) -> None:
@@ -93,19 +79,20 @@ def commands():
 @option("--seed", **SEED, help="Of the choice of test rows.")
 @option("--device", type=click.Choice(["cpu", "gpu", "tpu"]), help="By default JAX's.")
 @option("--float64", is_flag=True, help="64 bits, not 32.")
-@option("--plot", type=PICTURE, default="bcejax-demo.png", help="The picture.")
-def run_demo(optimizer, learning_rate, device, float64, **options):
+@option("--plot", type=OUTPUT, default="bcejax-demo.png", help="The picture.")
+def run_demo(optimizer, learning_rate, device, float64, plot, **options):
     """Train on the Wisconsin breast-cancer data with optax, and draw how it went.
 
     The loop is one that anyone would write; `logistic_regression.fit` gives the exact
     answer beside it.
     """
+    output.check(plot, picture.ENDINGS)
     if learning_rate and optimizer not in ("adam", "sgd"):
         raise UserError("--learning-rate is for adam and sgd: others find their own")
     with about(f"--device {device}"):
         place = jax.devices(device)[0]
     with jax.default_device(place), jax.enable_x64(float64):
-        demo.run(optimizer, learning_rate=learning_rate, **options)
+        demo.run(optimizer, learning_rate, plot, **options)
 
 
 @commands.command()
@@ -121,8 +108,8 @@ def run_demo(optimizer, learning_rate, device, float64, **options):
 @option("--l2", type=Penalty(0), default=0.0, help="Penalty of the coefficients.")
 @option("--test-fraction", **SHARE, help="Share of the rows to keep for the test.")
 @option("--seed", **SEED, help="Of the choice of test rows and folds.")
-@option("--out", metavar="MODEL.json", type=Output(), help="File for the model.")
-@option("--plot", type=PICTURE, help="File for the picture.")
+@option("--out", metavar="MODEL.json", type=OUTPUT, help="File for the model.")
+@option("--plot", type=OUTPUT, help="File for the picture.")
 def fit(file, l2, standardize, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
@@ -137,7 +124,8 @@ def fit(file, l2, standardize, out, plot, **options):
     Example: python -m bcejax fit patients.csv --label ill --positive yes --one-hot city
     --exclude patient_id --impute mean --standardize --l2 cv --out model.json
     """
-    _differ(file, out, plot)
+    output.check(out, others=(file, plot))
+    output.check(plot, picture.ENDINGS, (file,))
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
         rows = tables.read(file, as_text=options["one_hot"])
         data = dataset.load(rows, options, l2=l2, standardized=standardize)
@@ -161,7 +149,7 @@ def fit(file, l2, standardize, out, plot, **options):
 @commands.command()
 @argument("model_file", metavar="MODEL.json", type=INPUT)
 @argument("file", type=INPUT)
-@option("--out", type=TABLE, required=True, help="File for the predictions.")
+@option("--out", type=OUTPUT, required=True, help="File for the predictions.")
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
 @option(
     "--threshold", type=Number(0, 1), help="Predict a class, positive from here on."
@@ -173,7 +161,7 @@ def predict(model_file, file, out, key, threshold):
     the model does not know are ignored. With --threshold a column `predicted` holds a
     value of the label. Where FILE has the label, scores are printed.
     """
-    _differ(model_file, file, out)
+    output.check(out, [*tables.SEPARATORS, ".parquet"], (model_file, file))
     with jax.enable_x64(True):
         fitted = model.load(model_file)
         label, keys = fitted.label, [key] * (key is not None)
@@ -202,10 +190,3 @@ def predict(model_file, file, out, key, threshold):
 def verify():
     """Check the promised digits on this device with this JAX."""
     # `__main__` runs it without click. It stands here for --help.
-
-
-def _differ(*paths: Path | None) -> None:
-    real = [path.resolve() for path in paths if path]
-    for path in real:
-        if real.count(path) > 1:
-            raise UserError(f"{path} is named more than once: it would be overwritten")

@@ -39,12 +39,13 @@ class Dataset(NamedTuple):
 
 def load(table: pa.Table, options: dict, **penalty) -> Dataset:
     """What the options of `fit` make of a table; `penalty` has fields of the model."""
-    name, categories = options["label"], options.get("one_hot", ())
     plain = _plain(table, options)
-    label = columns.label(table[name], name, options.get("positive"))
-    labels = columns.classes(table[name], label)
-    train, test = _split(labels, options["test_fraction"], options["seed"])
-    levels = {name: columns.levels(table[name].take(train)) for name in categories}
+    column = table[options["label"]]
+    label = columns.label(column, options["label"], options.get("positive"))
+    share, seed = options["test_fraction"], options["seed"]
+    train, test = _split(columns.classes(column, label), share, seed)
+    names = options.get("one_hot", ())
+    levels = {name: columns.levels(table[name].take(train)) for name in names}
     of_levels = ((name, level) for name in levels for level in levels[name][1:])
     model = Model(
         label=label,
@@ -68,11 +69,18 @@ def _learnt(model: Model, rows: Rows, train, test, impute: str | None) -> Datase
         model.imputation_means = _means(rows.take(train), model)
     complete(rows, model)
     warnings = []
-    for feature, x in zip(model.features, rows.features.T, strict=True):
-        warnings += columns.suspicions(feature.name, x)
+    for name, x in zip(model.names, rows.features.T, strict=True):
+        warnings += columns.suspicions(name, x)
     seen = rows.features[train][rows.weight[train] > 0]
     varied = seen.max(axis=0) > seen.min(axis=0)
-    warnings += _keep(model, varied)
+    if not varied.all():
+        warnings.append(
+            "left out, because a column that is the same in every training row cannot "
+            f"be told from the intercept: {listed(compress(model.names, ~varied))}"
+        )
+    model.features = list(compress(model.features, varied))
+    if not model.features:
+        raise UserError("no column is left to fit: all have a role, or are constant")
     rows = rows._replace(features=rows.features[:, varied])
     return Dataset(model, rows.take(train), rows.take(test), missing, warnings)
 
@@ -81,32 +89,35 @@ def encode(table: pa.Table, model: Model, weight: str | None = None) -> Rows:
     """The rows of a table as the model sees them, with NaN for what is missing."""
 
     def column(name: str | None, default: float) -> np.ndarray:
-        if name not in table.column_names:
+        if name is None:
             return np.full(table.num_rows, default)
         return columns.numbers(table[name], name)
 
-    known = model.one_hot_levels
-    at = {name: columns.category(table[name], name, known[name]) for name in known}
-    features = np.empty((table.num_rows, len(model.features)), order="F")
-    for x, feature in zip(features.T, model.features, strict=True):
-        name, level = feature.column, feature.level
-        if level is None:
-            x[:] = columns.numbers(table[name], name)
-        else:
-            x[:] = pc.equal(at[name], level)
-    labels = np.full(table.num_rows, np.nan)
+    for name, known in model.one_hot_levels.items():
+        columns.check_levels(table[name], name, known)
+    features = [_values(table[f.column], f) for f in model.features]
+    features = np.array(features, float).reshape(-1, table.num_rows).T
+    labels = column(None, np.nan)
     if model.label.name in table.column_names:
         labels = columns.classes(table[model.label.name], model.label)
     return Rows(features, labels, column(weight, 1.0), column(model.offset, 0.0))
+
+
+def _values(column: pa.ChunkedArray, feature: Feature) -> np.ndarray:
+    if feature.level is None:
+        return columns.numbers(column, feature.column)
+    return np.asarray(pc.equal(columns.texts(column), feature.level))
 
 
 def complete(rows: Rows, model: Model) -> None:
     """Put the mean of its column where a number is missing, and refuse what is left."""
     means = [model.imputation_means.get(f.name, np.nan) for f in model.features]
     np.copyto(rows.features, means, where=np.isnan(rows.features))
-    names = [feature.name for feature in model.features] + [model.offset]
-    counts = [np.sum(~np.isfinite(x)) for x in (*rows.features.T, rows.offset)]
-    wrong = [f"{name} ({n})" for name, n in zip(names, counts, strict=True) if n]
+    named = zip(
+        [*model.names, model.offset], [*rows.features.T, rows.offset], strict=True
+    )
+    counts = {name: np.sum(~np.isfinite(x)) for name, x in named}
+    wrong = [f"{name} ({count})" for name, count in counts.items() if count]
     if wrong:
         raise UserError(
             f"values are missing (empty, NA or NaN) or infinite in {listed(wrong)} of "
@@ -162,15 +173,3 @@ def _means(rows: Rows, model: Model) -> dict[str, float]:
     means = np.ma.average(known, axis=0, weights=rows.weight).filled(np.nan).tolist()
     named = zip(model.features, means, strict=True)
     return {feature.name: mean for feature, mean in named if feature.level is None}
-
-
-def _keep(model: Model, varied: np.ndarray) -> list[str]:
-    """Leave the other features out of the model, and warn of them."""
-    constant = [f.name for f in compress(model.features, ~varied)]
-    model.features = list(compress(model.features, varied))
-    if not model.features:
-        raise UserError("no column is left to fit: all have a role, or are constant")
-    return constant and [
-        "left out, because a column that is the same in every training row cannot be "
-        f"told from the intercept: {listed(constant)}"
-    ]

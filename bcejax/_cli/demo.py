@@ -62,7 +62,7 @@ OPTIMIZERS = {
 }
 
 
-def run(optimizer: str, steps: int, learning_rate, l2: float, seed: int, plot) -> None:
+def run(optimizer: str, learning_rate, plot, steps: int, l2: float, seed: int) -> None:
     bunch = datasets.load_breast_cancer(as_frame=False)
     columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True))
     table = pa.table(columns | {"benign": bunch.target})

@@ -66,6 +66,10 @@ class Model(msgspec.Struct, kw_only=True):
                 raise UserError(f"one_hot_levels lacks {feature.name!r}")
 
     @property
+    def names(self) -> list[str]:
+        return [feature.name for feature in self.features]
+
+    @property
     def needed(self) -> list[str]:
         """The columns of a table without which there are no logits."""
         plain = [feature.column for feature in self.features if feature.level is None]

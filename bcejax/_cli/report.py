@@ -66,13 +66,13 @@ def scores(part: str, logits, rows: Rows, threshold: float = 0.5) -> str:
 
 def doubts(trained: Trained, model: Model, weight) -> list[str]:
     """The reason not to trust the coefficients, or some figures, if there is one."""
-    found, escapes = trained.fit, trained.escapes
+    found, escapes, names = trained.fit, trained.escapes, np.array(model.names)
     if found.separated if escapes is None else any(escapes):
         return [
             "the data are separable: columns combine to tell the classes of all rows, "
             "or of some, apart without an error, so coefficients grow for ever"
-            f"{_directions(model, escapes or ())}, and stand where the search stopped; "
-            "a penalty (--l2) makes them finite"
+            f"{_directions(model, escapes)}, and stand where the search stopped; a "
+            "penalty (--l2) makes them finite"
         ]
     if not found.converged:
         return [
@@ -84,7 +84,7 @@ def doubts(trained: Trained, model: Model, weight) -> list[str]:
         return [f"no standard errors for more than {most} columns: they take too long"]
     size = model.column("standard_error") * model.column("scale")
     size *= np.sqrt(weight.sum())
-    vague = [model.features[i].name for i in np.flatnonzero(~(size < VAGUE))]
+    vague = names[~(size < VAGUE)].tolist()
     return vague and [
         f"the data hardly determine the coefficients of {listed(vague)}: columns "
         "repeat one another, or tell some of the rows apart without an error; a "
@@ -92,12 +92,10 @@ def doubts(trained: Trained, model: Model, weight) -> list[str]:
     ]
 
 
-def _directions(model: Model, escapes) -> str:
-    """Where which coefficients go."""
-    names = [feature.name for feature in model.features] + ["bias"]
-    ends = {"+∞": 1, "−∞": -1}
-    runs = {
-        end: [n for n, to in zip(names, escapes, strict=False) if to == sign]
-        for end, sign in ends.items()
-    }
-    return "".join(f", of {listed(who)} to {end}" for end, who in runs.items() if who)
+def _directions(model: Model, escapes: tuple[int, ...] | None) -> str:
+    """Which coefficients go where, if that is known."""
+    names, words = np.array([*model.names, "bias"]), ""
+    for to, end in ((1, "+∞"), (-1, "−∞")):
+        runaways = names[np.equal(escapes, to)] if escapes else names[:0]
+        words += f", of {listed(runaways.tolist())} to {end}" * bool(runaways.size)
+    return words

@@ -45,8 +45,7 @@ def train(model: Model, rows: Rows, seed: int) -> Trained:
     l2, others = model.l2 * units, {"sample_weight": weight, "offset": offset}
     found = _fit(x, y, l2=l2, **others)
     if is_stored(len(model.features)):
-        names = [feature.name for feature in model.features]
-        summary = logistic_regression.summary(found, x, y, names=names, **others)
+        summary = logistic_regression.summary(found, x, y, names=model.names, **others)
         escapes = summary.escapes
         errors = [line.standard_error for line in summary.coefficients]
     else:  # the covariance, a d × d matrix, takes minutes
