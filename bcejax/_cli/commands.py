@@ -1,6 +1,5 @@
 """The options of the commands, and what each command does with them, in order."""
 
-import math
 import sys
 import warnings
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 import jax
 import numpy as np
-from click import argument, option
+from click import FloatRange, argument, option
 
 from bcejax import sigmoid
 from bcejax._cli import UserError, about, dataset, demo, model, output, picture, report
@@ -27,30 +26,20 @@ class Commands(click.Group):
         return super().parse_args(ctx, args)
 
 
-class Number(click.FloatRange):
-    """A finite number in a range."""
-
-    name = "number"
-
-    def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        return number if math.isfinite(number) else self.fail(f"{value} is not finite")
-
-
-class Penalty(Number):
-    """A finite number, or the word cv, which becomes NaN."""
+class Penalty(FloatRange):
+    """A number, or the word cv."""
 
     name = "number|cv"
 
     def convert(self, value, param, ctx):
-        return math.nan if value == "cv" else super().convert(value, param, ctx)
+        return value if value == "cv" else super().convert(value, param, ctx)
 
 
 COLUMN = {"metavar": "COLUMN"}
 COLUMNS = COLUMN | {"multiple": True}
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0}
-SHARE = {"type": Number(0, 1, max_open=True), "default": 0.0}
+SHARE = {"type": FloatRange(0, 1, max_open=True), "default": 0.0}
 OUTPUT = click.Path(path_type=Path)
 
 
@@ -74,8 +63,8 @@ def commands():
 @commands.command("demo")
 @option("--optimizer", type=click.Choice(demo.OPTIMIZERS), default="lbfgs")
 @option("--steps", type=click.IntRange(1), default=200, help="At most so many.")
-@option("--learning-rate", type=Number(0, min_open=True), help="Of adam and sgd.")
-@option("--l2", type=Number(0), default=0.01, help="Penalty (l2/2) |weights|^2.")
+@option("--learning-rate", type=FloatRange(0, min_open=True), help="Of adam and sgd.")
+@option("--l2", type=FloatRange(0), default=0.01, help="Of (l2/2) |weights|^2.")
 @option("--seed", **SEED, help="Of the choice of test rows.")
 @option("--device", type=click.Choice(["cpu", "gpu", "tpu"]), help="By default JAX's.")
 @option("--float64", is_flag=True, help="64 bits, not 32.")
@@ -152,7 +141,7 @@ def fit(file, l2, standardize, out, plot, **options):
 @option("--out", type=OUTPUT, required=True, help="File for the predictions.")
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
 @option(
-    "--threshold", type=Number(0, 1), help="Predict a class, positive from here on."
+    "--threshold", type=FloatRange(0, 1), help="Predict a class, positive from here on."
 )
 def predict(model_file, file, out, key, threshold):
     """Write the probability that the label is positive, and its logit, for each row.

@@ -18,6 +18,8 @@ from bcejax._cli.table import require
 
 ROLES = "label", "weight", "offset", "exclude", "one_hot"  # of columns; and options
 
+UNFITTED = np.nan, None, np.nan, np.nan  # the numbers of a feature until the fit
+
 
 class Rows(NamedTuple):
     features: np.ndarray  # (n, d)
@@ -46,12 +48,15 @@ def load(table: pa.Table, options: dict, **penalty) -> Dataset:
     train, test = _split(columns.classes(column, label), share, seed)
     names = options.get("one_hot", ())
     levels = {name: columns.levels(table[name].take(train)) for name in names}
-    of_levels = ((name, level) for name in levels for level in levels[name][1:])
+    features = [Feature(name, name, None, *UNFITTED) for name in plain]
+    for name in levels:
+        for level in levels[name][1:]:
+            features.append(Feature(f"{name}={level}", name, level, *UNFITTED))
     model = Model(
         label=label,
         offset=options.get("offset"),
         intercept=Line(np.nan, None),
-        features=[Feature.unfitted(*of) for of in (*zip(plain), *of_levels)],
+        features=features,
         one_hot_levels=levels,
         imputation_means={},
         **penalty,

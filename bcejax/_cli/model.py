@@ -36,11 +36,6 @@ class Feature(msgspec.Struct):
     mean: float  # in training
     scale: float  # standard deviation in training
 
-    @classmethod
-    def unfitted(cls, column: str, level: str | None = None) -> "Feature":
-        name = column if level is None else f"{column}={level}"
-        return cls(name, column, level, np.nan, None, np.nan, np.nan)
-
 
 class Model(msgspec.Struct, kw_only=True):
     format: Literal["bcejax logistic regression"] = "bcejax logistic regression"

@@ -40,10 +40,11 @@ def train(model: Model, rows: Rows, seed: int) -> Trained:
     scaler = StandardScaler().fit(x, sample_weight=weight)
     units = np.square(scaler.scale_) if model.standardized else 1.0
     out_of_fold = None
-    if np.isnan(model.l2):
+    if model.l2 == "cv":
         model.l2, out_of_fold = _choose_l2(rows, units, seed)
     l2, others = model.l2 * units, {"sample_weight": weight, "offset": offset}
-    found = _fit(x, y, l2=l2, **others)
+    with about("the fit"):
+        found = _fit(x, y, l2=l2, **others)
     if is_stored(len(model.features)):
         summary = logistic_regression.summary(found, x, y, names=model.names, **others)
         escapes = summary.escapes
