@@ -429,6 +429,10 @@ def test_broken_files_get_one_line(text, more, message, capsys):
             ["predict", "model.json", "data.csv", "--out", "a.txt"],
             "must be one of .csv",
         ),
+        (
+            ["predict", "model.json", "data.csv", "--out", "a.csv", "--threshold=nan"],
+            "--threshold must be a number, got nan",
+        ),
         (["verify", "--jsn", "a.json"], "unrecognized arguments: --jsn a.json"),
     ],
 )

@@ -151,10 +151,13 @@ def predict(model_file, file, out, key, threshold):
     value of the label. Where FILE has the label, scores are printed.
     """
     output.check(out, [*tables.SEPARATORS, ".parquet"], (model_file, file))
+    if threshold is not None and np.isnan(threshold):  # click lets it pass
+        raise UserError("--threshold must be a number, got nan")
     with jax.enable_x64(True):
         fitted = model.load(model_file)
         label, keys = fitted.label, [key] * (key is not None)
-        table = tables.read(file, as_text={*fitted.one_hot_levels, *keys})
+        numbers = {f.column for f in fitted.features if f.level is None}
+        table = tables.read(file, as_text={*fitted.one_hot_levels, *keys} - numbers)
         tables.require(table, fitted.needed, str(file))
         tables.require(table, keys, f"--id: {file}")
         rows = dataset.encode(table, fitted)
