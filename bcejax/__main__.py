@@ -13,8 +13,13 @@ from bcejax._cli import UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        _run(sys.argv[1:] if arguments is None else arguments)
+        if arguments[:1] == ["verify"]:  # which runs without what the others need
+            from bcejax._cli import verify as command
+        else:
+            from bcejax._cli import commands as command
+        command.run(arguments)
         sys.stdout.flush()
         return
     except BrokenPipeError:  # as when piped into head: nobody is left to tell
@@ -30,17 +35,6 @@ def main(arguments: list[str] | None = None) -> None:
         reason = str(error)
     print(f"python -m bcejax: error: {reason}", file=sys.stderr)
     sys.exit(2)
-
-
-def _run(arguments: list[str]) -> None:
-    if arguments[:1] == ["verify"]:  # which runs without what the other commands need
-        from bcejax._cli import verify
-
-        verify.run(arguments[1:])
-    else:
-        from bcejax._cli import commands
-
-        commands.run(arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def about(subject) -> Iterator[None]:
     """Say of an error in reading or checking what it is about, in one line."""
     try:
         yield
-    except (ValueError, OSError, RecursionError) as error:  # Arrow's are ValueErrors
+    except (ValueError, OSError, RuntimeError) as error:  # Arrow's are ValueErrors
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise UserError(f"{subject}: {reason[:200]}") from None
 

@@ -1,8 +1,4 @@
-"""Columns of a table as numbers: labels, weights, and the matrix of features.
-
-What a fit learns here, the levels of categories and the means that stand in for missing
-values, is applied by the same functions when the model predicts.
-"""
+"""Columns of a table as numbers: the label, categories, and plain numbers."""
 
 import re
 
@@ -11,9 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bcejax._cli import UserError, about, listed
-from bcejax._cli.model import Label, Model
+from bcejax._cli.model import Label
 
-MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
 FEWEST_ROWS = 10  # in which a column can look like an identifier
 SENTINELS = 99, 999, 9999, 99999  # of either sign, written for what is missing
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|key|index|no|nr|number))$|[a-z](ID|Id)$")
@@ -68,93 +63,38 @@ def numbers(column, name: str) -> np.ndarray:
         ) from None
 
 
-def vector(table: pa.Table, option: str, name: str | None, default: float):
-    """A column that must hold a finite number in every row: a weight or an offset."""
-    if name is None:
-        return np.full(table.num_rows, default)
-    values = numbers(table[name], name)
-    wrong = np.sum(~np.isfinite(values))
-    if wrong:
-        raise UserError(f"{option} {name} is missing or infinite in {wrong} rows")
-    return values
-
-
-def levels(column: pa.ChunkedArray, name: str) -> list[str]:
+def levels(column: pa.ChunkedArray) -> list[str]:
     """The levels of a category, sorted; the first one has no coefficient."""
-    found = pc.unique(texts(column).drop_null()).to_pylist()
-    if len(found) > MOST_LEVELS:
-        raise UserError(
-            f"--one-hot {name} must have at most {MOST_LEVELS} levels, got "
-            f"{len(found)}: does it identify the rows? --exclude leaves it out"
-        )
-    return sorted(found)
+    return sorted(pc.unique(texts(column).drop_null()).to_pylist())
 
 
-def _codes(column: pa.ChunkedArray, name: str, known: list[str]) -> np.ndarray:
-    """Which of the known levels each row is at."""
-    codes = pc.index_in(texts(column), pa.array(known))
-    if codes.null_count:
-        unseen = pc.unique(texts(column).filter(codes.is_null())).to_pylist()
+def check_levels(column: pa.ChunkedArray, name: str, known: list[str]) -> None:
+    """Refuse a category that is at a level which is not known."""
+    found = texts(column)
+    unknown = pc.invert(pc.is_in(found, pa.array(known)))
+    unseen = pc.unique(found.filter(unknown)).to_pylist()
+    if unseen:
         raise UserError(
             f"category {name!r} must be at a level of the rows it was fitted to, "
             f"{listed(known)}, got {listed(unseen)} (None is missing: give it a name)"
         )
-    return codes.to_numpy()
 
 
-def matrix(table: pa.Table, model: Model) -> np.ndarray:
-    """`(rows, features)`, with NaN for what is missing."""
-    columns = dict(zip(table.column_names, table.columns, strict=True))
-    known = model.one_hot_levels
-    codes = {name: _codes(columns[name], name, known[name]) for name in known}
-    values = np.empty((table.num_rows, len(model.features)), order="F")
-    for i, feature in enumerate(model.features):
-        name, level = feature.column, feature.level
-        if level is None:
-            values[:, i] = numbers(columns[name], name)
-        else:
-            values[:, i] = codes[name] == known[name].index(level)
-    return values
-
-
-def means(values: np.ndarray, weight: np.ndarray, model: Model) -> dict[str, float]:
-    """The weighted mean of each plain column over the rows in which it is known."""
-    found = np.ma.average(np.ma.masked_invalid(values), axis=0, weights=weight)
-    named = zip(model.features, found.filled(np.nan).tolist(), strict=True)
-    return {feature.name: mean for feature, mean in named if feature.level is None}
-
-
-def fill(values: np.ndarray, model: Model) -> None:
-    """Put the mean of its column where a number is missing, and refuse what is left."""
-    wrong = []
-    for feature, column in zip(model.features, values.T, strict=True):
-        column[np.isnan(column)] = model.imputation_means.get(feature.name, np.nan)
-        count = np.sum(~np.isfinite(column))
-        wrong += [f"{feature.name} ({count})"] * bool(count)
-    if wrong:
-        raise UserError(
-            f"values are missing (empty, NA or NaN) or infinite in {listed(wrong)} of "
-            f"{len(values)} rows: --impute mean, when the model is fitted, fills what "
-            "is missing; --exclude leaves a column out"
-        )
-
-
-def suspicions(values: np.ndarray, model: Model) -> list[str]:
-    """Warnings of columns that hold numbers, but may not hold measurements."""
+def suspicions(name: str, x: np.ndarray) -> list[str]:
+    """Warnings of a column that holds numbers, but may not hold measurements."""
     warnings = []
-    for feature, x in zip(model.features, values.T, strict=True):
-        if _like_identifier(feature.name, x):
+    if _like_identifier(name, x):
+        warnings.append(
+            f"{name!r} looks like an identifier, since each row has its own whole "
+            "number: --exclude leaves a column out"
+        )
+    for end in {x.min(), x.max()} & {sign * s for s in SENTINELS for sign in (-1, 1)}:
+        rest = x[x != end]
+        if rest.size and np.abs(rest - end).min() > abs(end) / 2:
             warnings.append(
-                f"{feature.name!r} looks like an identifier, since each row has its "
-                "own whole number: --exclude leaves a column out"
+                f"{name!r} is {end:g} in {x.size - rest.size} rows, far from the "
+                "others: if that stands for no value, leave it empty"
             )
-        for end in {x.min(), x.max()}:
-            rest = x[x != end] if abs(end) in SENTINELS else x[:0]
-            if rest.size and np.abs(rest - end).min() > abs(end) / 2:
-                warnings.append(
-                    f"{feature.name!r} is {end:g} in {x.size - rest.size} rows, far "
-                    "from the others: if that stands for no value, leave it empty"
-                )
     return warnings
 
 

@@ -1,21 +1,18 @@
 """The options of the commands, and what each command does with them, in order."""
 
-import math
 import sys
+import warnings
 from pathlib import Path
 
 import click
 import jax
 import numpy as np
-from click import argument, option
+from click import FloatRange, argument, option
 
 from bcejax import sigmoid
-from bcejax._cli import UserError, dataset, demo, model, output, picture, report, table
-from bcejax._cli.training import fit as train
-
-COLUMN = {"metavar": "COLUMN"}
-SEED = click.IntRange(0, 2**32 - 1)
-INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+from bcejax._cli import UserError, about, dataset, demo, model, output, picture, report
+from bcejax._cli import table as tables
+from bcejax._cli.training import train
 
 
 class Commands(click.Group):
@@ -29,44 +26,29 @@ class Commands(click.Group):
         return super().parse_args(ctx, args)
 
 
-class Number(click.FloatRange):
-    """A finite number in a range."""
+class Penalty(FloatRange):
+    """A number, or the word cv."""
 
-    name = "number"
-
-    def convert(self, value, param, ctx):
-        number = super().convert(value, param, ctx)
-        return number if math.isfinite(number) else self.fail(f"{value} is not finite")
-
-
-class Penalty(Number):
-    """A finite number, or the word cv, which becomes NaN."""
+    name = "number|cv"
 
     def convert(self, value, param, ctx):
-        return math.nan if value == "cv" else super().convert(value, param, ctx)
+        return value if value == "cv" else super().convert(value, param, ctx)
 
 
-class Output(click.ParamType):
-    """A file that can be written, with one of these endings if there are any."""
-
-    name = "file"
-
-    def __init__(self, *endings: str):
-        self.endings = endings
-
-    def convert(self, value, param, ctx):
-        path = Path(value)
-        if self.endings and path.suffix.lower() not in self.endings:
-            self.fail(
-                f"the ending must be one of {', '.join(self.endings)}, got {path}"
-            )
-        output.check(path)
-        return path
+COLUMN = {"metavar": "COLUMN"}
+COLUMNS = COLUMN | {"multiple": True}
+INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0}
+SHARE = {"type": FloatRange(0, 1, max_open=True), "default": 0.0}
+OUTPUT = click.Path(path_type=Path)
 
 
 def run(arguments: list[str]) -> None:
     try:
-        commands.main(arguments, "python -m bcejax", standalone_mode=False)
+        with warnings.catch_warnings():
+            # A heavily penalised fit has logits that look like probabilities.
+            warnings.filterwarnings("ignore", "logits all lie in")
+            commands.main(arguments, "python -m bcejax", standalone_mode=False)
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
@@ -79,78 +61,45 @@ def commands():
 
 
 @commands.command("demo")
-@option("--optimizer", type=click.Choice(["lbfgs", "adam", "sgd", "newton"]))
+@option("--optimizer", type=click.Choice(demo.OPTIMIZERS), default="lbfgs")
 @option("--steps", type=click.IntRange(1), default=200, help="At most so many.")
-@option(
-    "--learning-rate",
-    type=Number(0, min_open=True),
-    help="Length of a step of adam or sgd.",
-)
-@option("--l2", type=Number(0), default=0.01, help="Penalty (l2/2) |weights|^2.")
-@option("--seed", type=SEED, default=0, help="Of the choice of test rows.")
-@option(
-    "--device",
-    type=click.Choice(["cpu", "gpu", "tpu"]),
-    help="Where to compute; by default JAX chooses.",
-)
+@option("--learning-rate", type=FloatRange(0, min_open=True), help="Of adam and sgd.")
+@option("--l2", type=FloatRange(0), default=0.01, help="Of (l2/2) |weights|^2.")
+@option("--seed", **SEED, help="Of the choice of test rows.")
+@option("--device", type=click.Choice(["cpu", "gpu", "tpu"]), help="By default JAX's.")
 @option("--float64", is_flag=True, help="64 bits, not 32.")
-@option(
-    "--plot",
-    type=Output(*picture.ENDINGS),
-    default="bcejax-demo.png",
-    help="File for the picture.",
-)
-def run_demo(optimizer, learning_rate, device, float64, **options):
+@option("--plot", type=OUTPUT, default="bcejax-demo.png", help="The picture.")
+def run_demo(optimizer, learning_rate, device, float64, plot, **options):
     """Train on the Wisconsin breast-cancer data with optax, and draw how it went.
 
     The loop is one that anyone would write; `logistic_regression.fit` gives the exact
     answer beside it.
     """
+    output.check(plot, picture.ENDINGS)
     if learning_rate and optimizer not in ("adam", "sgd"):
         raise UserError("--learning-rate is for adam and sgd: others find their own")
-    try:
+    with about(f"--device {device}"):
         place = jax.devices(device)[0]
-    except RuntimeError:
-        there = jax.default_backend()
-        raise UserError(f"--device {device}: JAX finds none, only {there}") from None
     with jax.default_device(place), jax.enable_x64(float64):
-        demo.run(optimizer or "lbfgs", learning_rate=learning_rate, **options)
+        demo.run(optimizer, learning_rate, plot, **options)
 
 
 @commands.command()
 @argument("file", type=INPUT)
 @option("--label", **COLUMN, required=True, help="What to predict. It has two values.")
 @option("--positive", metavar="VALUE", help="Which of them is 1; not for 0 and 1.")
-@option(
-    "--one-hot", **COLUMN, multiple=True, help="A column of categories. Repeatable."
-)
-@option("--exclude", **COLUMN, multiple=True, help="To leave out. Repeatable.")
+@option("--one-hot", **COLUMNS, help="A column of categories. Repeatable.")
+@option("--exclude", **COLUMNS, help="To leave out. Repeatable.")
 @option("--weight", **COLUMN, help="How often each row counts.")
 @option("--offset", **COLUMN, help="What is added to the logit of each row.")
 @option("--impute", type=click.Choice(["mean"]), help="Fills in missing numbers.")
 @option("--standardize", is_flag=True, help="Penalises per standard deviation.")
-@option(
-    "--l2",
-    type=Penalty(0),
-    metavar="NUMBER|cv",
-    default=0.0,
-    help="Penalty of the coefficients, or cv: the one that cross-validation chooses.",
-)
-@option(
-    "--test-fraction",
-    type=Number(0, 1, max_open=True),
-    default=0.0,
-    help="Share of the rows to keep for the test.",
-)
-@option("--seed", type=SEED, default=0, help="Of the choice of test rows and folds.")
-@option("--out", metavar="MODEL.json", type=Output(), help="File for the model.")
-@option(
-    "--plot",
-    metavar="FILE.png",
-    type=Output(*picture.ENDINGS),
-    help="File for the picture.",
-)
-def fit(file, l2, standardize, seed, out, plot, **options):
+@option("--l2", type=Penalty(0), default=0.0, help="Penalty of the coefficients.")
+@option("--test-fraction", **SHARE, help="Share of the rows to keep for the test.")
+@option("--seed", **SEED, help="Of the choice of test rows and folds.")
+@option("--out", metavar="MODEL.json", type=OUTPUT, help="File for the model.")
+@option("--plot", type=OUTPUT, help="File for the picture.")
+def fit(file, l2, standardize, out, plot, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
     FILE is .csv or .tsv with a line of names (or either .gz), .parquet, or - for CSV
@@ -164,17 +113,18 @@ def fit(file, l2, standardize, seed, out, plot, **options):
     Example: python -m bcejax fit patients.csv --label ill --positive yes --one-hot city
     --exclude patient_id --impute mean --standardize --l2 cv --out model.json
     """
-    _differ(file, out, plot)
+    output.check(out, others=(file, plot))
+    output.check(plot, picture.ENDINGS, (file,))
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
-        rows = table.read(file, options["one_hot"])
-        data = dataset.load(rows, seed, options, l2=l2, standardized=standardize)
+        rows = tables.read(file, as_text=options["one_hot"])
+        data = dataset.load(rows, options, l2=l2, standardized=standardize)
         print(report.data(data, file), flush=True)
         fitted, test = data.model, data.test
-        found, summary, out_of_fold = train(fitted, data.train, seed)
-        print(report.coefficients(summary, fitted, out_of_fold))
+        trained = train(fitted, data.train, options["seed"])
+        print(report.coefficients(trained, fitted))
         if test.labels.size:
             print(report.scores("test", fitted.logits(test), test))
-        doubts = report.doubts(found, summary, fitted, data.train.weight)
+        doubts = report.doubts(trained, fitted, data.train.weight)
         for warning in data.warnings + doubts:
             print(f"python -m bcejax: warning: {warning}", file=sys.stderr)
         if out:
@@ -188,17 +138,10 @@ def fit(file, l2, standardize, seed, out, plot, **options):
 @commands.command()
 @argument("model_file", metavar="MODEL.json", type=INPUT)
 @argument("file", type=INPUT)
-@option(
-    "--out",
-    type=Output(".csv", ".tsv", ".parquet"),
-    required=True,
-    help="File for the predictions.",
-)
+@option("--out", type=OUTPUT, required=True, help="File for the predictions.")
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
 @option(
-    "--threshold",
-    type=Number(0, 1),
-    help="Predict the positive value from this probability on.",
+    "--threshold", type=FloatRange(0, 1), help="Predict a class, positive from here on."
 )
 def predict(model_file, file, out, key, threshold):
     """Write the probability that the label is positive, and its logit, for each row.
@@ -207,41 +150,35 @@ def predict(model_file, file, out, key, threshold):
     the model does not know are ignored. With --threshold a column `predicted` holds a
     value of the label. Where FILE has the label, scores are printed.
     """
-    _differ(model_file, file, out)
+    output.check(out, [*tables.SEPARATORS, ".parquet"], (model_file, file))
+    if threshold is not None and np.isnan(threshold):  # click lets it pass
+        raise UserError("--threshold must be a number, got nan")
     with jax.enable_x64(True):
         fitted = model.load(model_file)
+        label, keys = fitted.label, [key] * (key is not None)
         numbers = {f.column for f in fitted.features if f.level is None}
-        as_text = {*fitted.one_hot_levels, *([] if key is None else [key])} - numbers
-        found = table.read(file, as_text)
-        rows = dataset.inputs(found, fitted, file)
-        logits, label = fitted.logits(rows), fitted.label
+        table = tables.read(file, as_text={*fitted.one_hot_levels, *keys} - numbers)
+        tables.require(table, fitted.needed, str(file))
+        tables.require(table, keys, f"--id: {file}")
+        rows = dataset.encode(table, fitted)
+        dataset.complete(rows, fitted)
+        logits = fitted.logits(rows)
         written = {"probability": np.asarray(sigmoid(logits)), "logit": logits}
         if threshold is not None:
             above = written["probability"] >= threshold
             written["predicted"] = np.where(above, label.positive, label.negative)
-        if key is not None:
-            table.require(found, [key], f"--id: {file}")
-            if key in written:
-                raise UserError(f"--id {key} is the name of a column that is written")
-            written = {key: found[key]} | written
-        table.write(out, written)
+        if key in written:
+            raise UserError(f"--id {key} is the name of a column that is written")
+        tables.write(out, {key: table[key] for key in keys} | written)
     print(f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}")
     known = np.isfinite(rows.labels)
     if known.any():
-        scored = dataset.Rows(*(part[known] for part in rows))
         cut = 0.5 if threshold is None else threshold
         print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
-        print(report.scores("scores", logits[known], scored, cut))
+        print(report.scores("scores", logits[known], rows.take(known), cut))
 
 
 @commands.command()
 def verify():
     """Check the promised digits on this device with this JAX."""
     # `__main__` runs it without click. It stands here for --help.
-
-
-def _differ(*paths: Path | None) -> None:
-    real = [path.resolve() for path in paths if path]
-    for path in real:
-        if real.count(path) > 1:
-            raise UserError(f"{path} is named more than once: it would be overwritten")

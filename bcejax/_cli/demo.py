@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pyarrow as pa
-from sklearn import datasets
+from sklearn import datasets, preprocessing
 
 from bcejax import bce_with_logits
 from bcejax._cli import UserError, dataset, picture, report, training
@@ -54,44 +54,46 @@ def newton() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(lambda params: (), update)
 
 
-def run(optimizer: str, steps: int, learning_rate, l2: float, seed: int, plot) -> None:
+OPTIMIZERS = {
+    "lbfgs": optax.lbfgs,
+    "adam": partial(optax.adam, learning_rate=0.1),
+    "sgd": partial(optax.sgd, learning_rate=1.0),
+    "newton": newton,
+}
+
+
+def run(optimizer: str, learning_rate, plot, steps: int, l2: float, seed: int) -> None:
     bunch = datasets.load_breast_cancer(as_frame=False)
     columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True))
     table = pa.table(columns | {"benign": bunch.target})
     with jax.enable_x64(True):
-        options = dict.fromkeys(dataset.ROLES) | {"label": "benign", "one_hot": ()}
-        options |= {"positive": None, "impute": None, "test_fraction": 0.2}
-        data = dataset.load(table, seed, options, l2=l2, standardized=True)
-        exact, *_ = training.fit(data.model, data.train, seed)
+        options = {"label": "benign", "test_fraction": 0.2, "seed": seed}
+        data = dataset.load(table, options, l2=l2, standardized=True)
+        trained = training.train(data.model, data.train, seed)
     print(report.data(data, "Wisconsin breast cancer"))
 
-    model, y = data.model, jnp.asarray(data.train.labels)
-    scale, names = model.column("scale"), [feature.name for feature in model.features]
-    x = jnp.asarray((data.train.features - model.column("mean")) / scale)
-    chosen = {
-        "lbfgs": optax.lbfgs(),
-        "adam": optax.adam(learning_rate or 0.1),
-        "sgd": optax.sgd(learning_rate or 1.0),
-        "newton": newton(),
-    }[optimizer]
+    model, exact, y = data.model, trained.fit, jnp.asarray(data.train.labels)
+    x = jnp.asarray(preprocessing.scale(data.train.features))
+    rate = {"learning_rate": learning_rate} if learning_rate else {}
     loss = partial(objective, features=x, labels=y, l2=l2)
-    params, slope, losses = train(chosen, loss, jnp.zeros(x.shape[1] + 1), steps)
+    start = jnp.zeros(x.shape[1] + 1)
+    params, slope, losses = train(OPTIMIZERS[optimizer](**rate), loss, start, steps)
     if not np.isfinite(losses[-1]):
         raise UserError("training diverged: lower --learning-rate, or raise --l2")
     end = "within" if slope <= TOLERANCE else "not within"
     print(f"{optimizer:13}loss {losses[-1]:.8f}, {x.dtype}, {losses.size - 1} steps")
     print(f"             gradient {slope:.1e}, {end} tolerance")
     print(f"fit          loss {exact.loss:.8f}, float64, {exact.steps} steps")
-    sizes, params = model.column("coefficient") * scale, np.asarray(params)
-    if exact.separated:
-        print("no optimum   the data are separable: the weights grow until stopped")
-    else:
+    sizes, params = model.per_deviation(), np.asarray(params)
+    if exact.converged:
         gap = np.abs(sizes - params[:-1]).max()
         print(f"             largest difference of the coefficients: {gap:.1e}")
+    else:
+        print("no optimum  ", *report.doubts(trained, model, data.train.weight))
     for part, rows in (("training", data.train), ("test", data.test)):
         print(report.scores(part, model.logits(rows), rows))
     print("largest coefficients per standard deviation, by the loop and by fit")
-    for i in np.argsort(-np.abs(sizes))[:10]:
-        print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {names[i]}")
-    picture.draw(plot, data, losses - (0.0 if exact.separated else float(exact.loss)))
+    for i in model.largest(10):
+        print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {model.features[i].name}")
+    picture.draw(plot, data, losses - float(exact.loss) * bool(exact.converged))
     print(f"picture      {plot}")

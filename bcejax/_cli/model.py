@@ -36,11 +36,6 @@ class Feature(msgspec.Struct):
     mean: float  # in training
     scale: float  # standard deviation in training
 
-    @classmethod
-    def unfitted(cls, column: str, level: str | None = None) -> "Feature":
-        name = column if level is None else f"{column}={level}"
-        return cls(name, column, level, np.nan, None, np.nan, np.nan)
-
 
 class Model(msgspec.Struct, kw_only=True):
     format: Literal["bcejax logistic regression"] = "bcejax logistic regression"
@@ -65,9 +60,27 @@ class Model(msgspec.Struct, kw_only=True):
             if feature.level not in (None, *levels):
                 raise UserError(f"one_hot_levels lacks {feature.name!r}")
 
+    @property
+    def names(self) -> list[str]:
+        return [feature.name for feature in self.features]
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns of a table without which there are no logits."""
+        plain = [feature.column for feature in self.features if feature.level is None]
+        return [*plain, *self.one_hot_levels, *filter(None, [self.offset])]
+
     def column(self, field: str) -> np.ndarray:
         """`(d,)`, one field of all features; NaN for null."""
         return np.array([getattr(f, field) for f in self.features], float)
+
+    def per_deviation(self) -> np.ndarray:
+        """`(d,)`, what the logit gains per standard deviation of a feature."""
+        return self.column("coefficient") * self.column("scale")
+
+    def largest(self, most: int) -> np.ndarray:
+        """Which features have the largest coefficients per standard deviation."""
+        return np.argsort(-np.abs(self.per_deviation()), kind="stable")[:most]
 
     def logits(self, rows) -> np.ndarray:
         linear = rows.features @ self.column("coefficient")

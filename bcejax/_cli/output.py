@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -10,9 +10,18 @@ from typing import BinaryIO
 from bcejax._cli import UserError
 
 
-def check(path: Path) -> None:
-    """Refuse before the work is done what could not be written after it."""
+def check(path: Path | None, endings: Iterable[str] = (), others=()) -> None:
+    """Refuse before the work is done what could not be written after it, if anything.
+
+    Written over would be what is named more than once, among `others`.
+    """
+    if path is None:
+        return
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(f"the ending must be one of {', '.join(endings)}, got {path}")
     path = path.resolve()  # a link is followed, so that it stays a link
+    if path in [other.resolve() for other in others if other]:
+        raise UserError(f"{path} is named more than once: it would be overwritten")
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}")
     if path.exists() and not path.is_file():
@@ -28,7 +37,6 @@ def complete(path: Path) -> Iterator[BinaryIO]:
     It lies in the folder of `path` until then, because only within one file system can
     a file be renamed in one step.
     """
-    check(path)
     path = path.resolve()
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:

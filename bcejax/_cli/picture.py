@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from bcejax import metrics, sigmoid
+from bcejax import metrics
 from bcejax._cli import output
 from bcejax._cli.dataset import Dataset
 from bcejax._cli.model import Model
@@ -36,17 +36,10 @@ def _calibration(panel, data: Dataset) -> None:
     if not rows.labels.size:
         part, rows = "training", data.train
     logits, bins = data.model.logits(rows), int(np.clip(rows.labels.size // 15, 2, 10))
+    # Bins of as many rows each, so that the points also show where predictions lie.
     curve = metrics.calibration(
         logits, rows.labels, weights=rows.weight, bins=bins, strategy="quantile"
     )
-    counts = panel.twinx()
-    counts.hist(
-        np.asarray(sigmoid(logits)), bins=20, range=(0, 1), color="C6", alpha=0.35
-    )
-    counts.set(ylabel=f"{part} rows, grey", yscale="log")
-    counts.grid(False)
-    panel.set_zorder(counts.get_zorder() + 1)
-    panel.set_frame_on(False)
     panel.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
     panel.plot(curve.predicted, curve.observed, "o-", color="C0", label="this fit")
     panel.set(title=f"Calibration on the {part} rows", xlabel="predicted probability")
@@ -56,14 +49,14 @@ def _calibration(panel, data: Dataset) -> None:
 
 def _coefficients(panel, model: Model) -> None:
     """Coefficients per standard deviation, so that all columns share an axis."""
-    sizes = model.column("coefficient") * model.column("scale")
+    largest = model.largest(SHOWN)[::-1]
     errors = np.nan_to_num(model.column("standard_error") * model.column("scale"))
-    largest = np.argsort(-np.abs(sizes), kind="stable")[:SHOWN][::-1]
+    reach = NormalDist().inv_cdf(0.975) * errors[largest]
+    sizes, place = model.per_deviation()[largest], range(largest.size)
     # Matplotlib would read what stands between dollars as mathematics.
     names = [model.features[i].name[:24].replace("$", r"\$") for i in largest]
-    reach, place = NormalDist().inv_cdf(0.975) * errors[largest], range(largest.size)
     panel.axvline(0, color="black", linewidth=0.8)
-    panel.errorbar(sizes[largest], place, xerr=reach, fmt="o", color="C0")
+    panel.errorbar(sizes, place, xerr=reach, fmt="o", color="C0")
     panel.set_yticks(place, names)
-    panel.set(title="Largest coefficients, with 95% intervals")
     panel.set(xlabel="change of the logit per standard deviation")
+    panel.set(title="Largest coefficients, with 95% intervals")

@@ -1,27 +1,26 @@
 """What `python -m bcejax` prints of a fit, and what it warns of."""
 
-import dataclasses
-
 import numpy as np
 
 from bcejax import metrics, sigmoid
-from bcejax._cli import listed, training
+from bcejax._cli import listed
 from bcejax._cli.dataset import Dataset, Rows
 from bcejax._cli.model import Model
-from bcejax.logistic_regression import Fit, Summary
+from bcejax._cli.training import FOLDS, PENALTIES, Trained
+from bcejax.logistic_regression import _newton
 
-SHOWN = 40  # coefficients; of more, those that stand out most
+SHOWN = 40  # coefficients, where there are too many for a summary
 VAGUE = 1e4  # standard errors of a coefficient per standard deviation, over 1/√n
 
 
-def data(data: Dataset, path) -> str:
+def data(data: Dataset, source) -> str:
     model, train = data.model, data.train
     positive = np.average(train.labels, weights=train.weight)
-    label, counts = model.label, [rows.labels.size for rows in (train, data.test)]
     text = (
-        f"data         {path}, label {label.name!r}, 1 = {label.positive!r}\n"
-        f"             {counts[0]} training and {counts[1]} test rows, "
-        f"{len(model.features)} columns, {positive:.1%} positive"
+        f"data         {source}, label {model.label.name!r}, "
+        f"1 = {model.label.positive!r}\n"
+        f"             {train.labels.size} training and {data.test.labels.size} test "
+        f"rows, {len(model.features)} columns, {positive:.1%} positive"
     )
     for name, levels in model.one_hot_levels.items():
         text += f"\none-hot      {name!r}: {listed(levels)}, compared with the first"
@@ -30,28 +29,27 @@ def data(data: Dataset, path) -> str:
     return text
 
 
-def coefficients(summary: Summary | None, model: Model, out_of_fold: float) -> str:
+def coefficients(trained: Trained, model: Model) -> str:
     """The penalty and the summary; of many columns, the largest coefficients."""
-    text, grid, count = "", training.PENALTIES, len(model.features)
+    text = ""
     if model.l2:
         text = f"penalty      l2 = {model.l2:.4g}"
         text += " on standardised columns" * model.standardized + "\n"
-    if np.isfinite(out_of_fold):
+    if trained.out_of_fold is not None:
         text += (
-            f"             of {grid.size} from {grid[0]:g} to {grid[-1]:g}: least log "
-            f"loss out of {training.FOLDS} folds, {out_of_fold:.4f} nats\n"
+            f"             of {PENALTIES.size} from {PENALTIES[0]:g} to "
+            f"{PENALTIES[-1]:g}: least log loss out of {FOLDS} folds, "
+            f"{trained.out_of_fold:.4f} nats\n"
         )
-    size = np.abs(model.column("coefficient") * model.column("scale"))
-    largest = np.argsort(-size, kind="stable")[:SHOWN]
-    rest = ""
-    if count > SHOWN:
-        rest = f"\n{SHOWN} of {count} coefficients, the largest per standard deviation"
-        if summary:
-            lines = tuple(summary.coefficients[i] for i in [*largest, -1])
-            summary = dataclasses.replace(summary, coefficients=lines)
-    lines = [model.features[i] for i in largest]
-    lines = "\n".join(f"{line.coefficient:+12.4g}   {line.name}" for line in lines)
-    return f"{text}\n{summary or lines}{rest}\n"
+    if trained.summary:
+        return f"{text}\n{trained.summary}\n"
+    for i in model.largest(SHOWN):
+        feature = model.features[i]
+        text += f"\n{feature.coefficient:+12.4g}   {feature.name}"
+    return (
+        f"{text}\n{SHOWN} of {len(model.features)} coefficients, the largest per "
+        "standard deviation\n"
+    )
 
 
 def scores(part: str, logits, rows: Rows, threshold: float = 0.5) -> str:
@@ -66,27 +64,38 @@ def scores(part: str, logits, rows: Rows, threshold: float = 0.5) -> str:
     return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
 
 
-def doubts(found: Fit, summary: Summary | None, model: Model, weight) -> list[str]:
+def doubts(trained: Trained, model: Model, weight) -> list[str]:
     """The reason not to trust the coefficients, or some figures, if there is one."""
-    if found.separated:
+    found, escapes, names = trained.fit, trained.escapes, np.array(model.names)
+    if found.separated if escapes is None else any(escapes):
         return [
             "the data are separable: columns combine to tell the classes of all rows, "
-            "or of some, apart without an error, so coefficients grow for ever, and "
-            "stand where the search stopped; a penalty (--l2) makes them finite"
+            "or of some, apart without an error, so coefficients grow for ever"
+            f"{_directions(model, escapes)}, and stand where the search stopped; a "
+            "penalty (--l2) makes them finite"
         ]
     if not found.converged:
         return [
             f"the fit has not converged in {found.steps} steps, its gradient is still "
             f"{found.gradient_norm:.1e}: a larger penalty (--l2) helps"
         ]
-    if summary is None:
-        most = training.MOST_COLUMNS
+    if trained.summary is None:
+        most = _newton.MOST_COLUMNS
         return [f"no standard errors for more than {most} columns: they take too long"]
-    errors = np.array([line.standard_error for line in summary.coefficients[:-1]])
-    size = errors * model.column("scale") * np.sqrt(weight.sum())
-    vague = [model.features[i].name for i in np.flatnonzero(~(size < VAGUE))]
+    size = model.column("standard_error") * model.column("scale")
+    size *= np.sqrt(weight.sum())
+    vague = names[~(size < VAGUE)].tolist()
     return vague and [
         f"the data hardly determine the coefficients of {listed(vague)}: columns "
         "repeat one another, or tell some of the rows apart without an error; a "
         "penalty (--l2) settles them"
     ]
+
+
+def _directions(model: Model, escapes: tuple[int, ...] | None) -> str:
+    """Which coefficients go where, if that is known."""
+    names, words = np.array([*model.names, "bias"]), ""
+    for to, end in ((1, "+∞"), (-1, "−∞")):
+        runaways = names[np.equal(escapes, to)] if escapes else names[:0]
+        words += f", of {listed(runaways.tolist())} to {end}" * bool(runaways.size)
+    return words

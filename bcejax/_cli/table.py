@@ -1,7 +1,6 @@
 """Tables in files: CSV, tab-separated or Parquet, read and written."""
 
 import difflib
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -15,26 +14,16 @@ from bcejax._cli import UserError, about, listed, output
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 # Arrow infers types from the first block, so that block is the whole file: otherwise
 # 1.5 after many rows of integers would be an error. Its sizes end below 2³¹ bytes.
-LARGEST_BLOCK = 2**31 - 1
+# Only one thread counts rows, to say which is wrong.
+READING = csv.ReadOptions(block_size=2**31 - 1, use_threads=False)
 
 
 def read(path: Path, as_text: Iterable[str] = ()) -> pa.Table:
     """The table in a file or standard input; `as_text` keeps characters of CSV."""
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
     with about(path):
-        if path.name == "-":
-            table = _parsed(sys.stdin.buffer.read(), ",", as_text)
-        elif ending == ".parquet":
-            table = parquet.read_table(path)
-        elif ending in SEPARATORS:
-            packed = "gzip" if path.suffix.lower() == ".gz" else None
-            with pa.input_stream(str(path), compression=packed) as file:
-                table = _parsed(file.read(), SEPARATORS[ending], as_text)
-        else:
-            raise UserError("the ending must be .csv, .tsv (or either .gz) or .parquet")
-        names = Counter(table.column_names)
-        if len(names) < table.num_columns:
-            twice = [name for name, count in names.items() if count > 1]
+        table = _table(path, as_text)
+        twice = [name for name, n in Counter(table.column_names).items() if n > 1]
+        if twice:
             raise UserError(
                 f"names of columns must differ, but {listed(twice)} stands more than "
                 "once: is the first line the names?"
@@ -44,29 +33,28 @@ def read(path: Path, as_text: Iterable[str] = ()) -> pa.Table:
     return table
 
 
-def _parsed(data: bytes, separator: str, as_text: Iterable[str]) -> pa.Table:
-    names = re.match(rb"[^\r\n]*", data)[0].decode("utf-8-sig")
-    if names.startswith("#") or (
-        separator not in names and re.search(r"[,;\t|]", names)
-    ):
-        raise UserError(
-            "the first line must be the names of the columns, separated by "
-            f"{'commas' if separator == ',' else 'tabs'}, got {names!r}"
-        )
+def _table(path: Path, as_text: Iterable[str]) -> pa.Table:
+    name, source = path.name.lower(), path
+    if name == "-":
+        name, source = ".csv", sys.stdin.buffer
+    plain, packed = name.removesuffix(".gz"), name.endswith(".gz")
+    if plain.endswith(".parquet"):
+        return parquet.read_table(path)
+    separator = SEPARATORS.get(plain[-4:])
+    if separator is None:
+        raise UserError("the ending must be .csv, .tsv (or either .gz) or .parquet")
+    with pa.input_stream(source, compression="gzip" if packed else None) as file:
+        data = pa.BufferReader(file.read_buffer())
+    parsing = csv.ParseOptions(delimiter=separator)
+    types = dict.fromkeys(as_text, pa.string())
+    meaning = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
     try:
-        return csv.read_csv(
-            pa.BufferReader(data),
-            csv.ReadOptions(  # only one thread counts rows, to say which is wrong
-                block_size=min(len(data) + 1, LARGEST_BLOCK), use_threads=False
-            ),
-            csv.ParseOptions(delimiter=separator),
-            csv.ConvertOptions(
-                column_types=dict.fromkeys(as_text, pa.string()),
-                strings_can_be_null=True,
-            ),
-        )
+        return csv.read_csv(data, READING, parsing, meaning)
     except pa.ArrowInvalid as error:
-        cause = ": is it a comment, or a decimal comma (1,5)?"
+        cause = (
+            f": is a line a comment, a number written 1,5, or {separator!r} not what "
+            "stands between the columns?"
+        )
         raise UserError(str(error) + cause * ("Expected" in str(error))) from None
 
 
