@@ -12,7 +12,7 @@ H is that in the coordinates of `_scaling`, zᵢ the features of a row there and
 import jax
 import jax.numpy as jnp
 
-from bcejax._bce import bce_unweighted
+from bcejax._bce import bce_dx, bce_unweighted
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
@@ -35,7 +35,7 @@ def _objective(params: Params, data: Problem) -> jax.Array:
 def _forward(params: Params, data: Problem):
     # Not left to autodiff, which would keep the logits of all blocks for a second pass.
     loss, slope = sum_over_blocks(
-        lambda block: jax.value_and_grad(loss_of_rows)(params, block), data
+        lambda block: loss_and_slope_of_rows(params, block), data
     )
     slope = slope._replace(weights=slope.weights + data.l2 * params.weights)
     return loss + penalty(params, data), slope
@@ -49,7 +49,20 @@ _objective.defvjp(_forward, _backward)
 
 
 def loss_of_rows(params: Params, data: Problem) -> jax.Array:
-    losses = bce_unweighted(logits_of(params, data), data.labels)
+    return mean_loss(logits_of(params, data), data)
+
+
+def loss_and_slope_of_rows(params: Params, data: Problem) -> tuple[jax.Array, Params]:
+    logits = logits_of(params, data)
+    push = jnp.where(
+        data.share != 0, data.share * bce_dx(logits, data.labels, None), 0
+    )
+    slope = Params(sum_over_rows(push, data.features), jnp.sum(push))
+    return mean_loss(logits, data), slope
+
+
+def mean_loss(logits: jax.Array, data: Problem) -> jax.Array:
+    losses = bce_unweighted(logits, data.labels)
     # Rows of share 0 are left out rather than multiplied by 0: their loss may be ∞.
     return jnp.sum(data.share * losses, where=data.share != 0)
 
@@ -87,7 +100,7 @@ def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
             lambda: at.from_table(table, sum_over(table.rows)),
             lambda: sum_over(at.rows),
         )
-    return h + jnp.diag(penalty_curvature(data, at))
+    return jnp.where(jnp.eye(len(h), dtype=bool), h + penalty_curvature(data, at), h)
 
 
 def hessian_product(data: Problem, at: Scaling, point: jax.Array):

@@ -99,12 +99,19 @@ class Scaling(NamedTuple):
         return stretched + jnp.outer(s, k + corner * s)  # the last two
 
 
-def scaling(data: Problem, fit_intercept: bool) -> Scaling:
-    """Coordinates in which every column has mean 0 and deviation 1, by the shares."""
-    table, rough = rough_moments(data, fit_intercept)
-    mean, deviation = jax.lax.cond(
-        table.good, lambda: rough, lambda: moments(data, fit_intercept)
-    )
+def scaling(data: Problem, fit_intercept: bool, together: bool) -> Scaling:
+    """Coordinates in which every column has mean 0 and deviation 1, by the shares.
+
+    With a table if `vmap` makes fits `together`.
+    """
+    table = None
+    if together:
+        table, rough = rough_moments(data, fit_intercept)
+        mean, deviation = jax.lax.cond(
+            table.good, lambda: rough, lambda: moments(data, fit_intercept)
+        )
+    else:
+        mean, deviation = moments(data, fit_intercept)
     unit = jnp.where(varies(mean, deviation), 1 / deviation, 0)
     return Scaling(mean, unit, jnp.asarray(fit_intercept, unit.dtype), table)
 
@@ -122,20 +129,27 @@ def moments(data: Problem, fit_intercept: bool) -> tuple[jax.Array, jax.Array]:
     Without a bias the columns are not centred: the mean counts as 0.
     """
 
-    def average(function):
+    def averages(*functions):
         def of_block(block):
-            values = function(block.features)
-            values = jnp.where((block.share > 0)[:, None], values, 0)
-            return sum_over_rows(block.share, values)
+            def average(function):
+                values = function(block.features)
+                values = jnp.where((block.share > 0)[:, None], values, 0)
+                return jnp.sum(block.share[:, None] * values, 0)
+
+            return [average(function) for function in functions]
 
         return sum_over_blocks(of_block, data)
 
     mean = jnp.zeros(data.features.shape[1], data.features.dtype)
-    for _ in range(2 * fit_intercept):  # the second adds what rounding left of the mean
-        mean = mean + average(lambda x, mean=mean: x - mean)
+    if fit_intercept:
+        (mean,) = averages(lambda x: x)
+    left, gap = averages(lambda x: x - mean, lambda x: jnp.abs(x - mean))
+    if fit_intercept:
+        mean = mean + left  # what rounding left of the mean
     # Divided by the mean distance, so that the squares do not overflow.
-    gap = positive_or_one(average(lambda x: jnp.abs(x - mean)))
-    return mean, gap * jnp.sqrt(average(lambda x: jnp.square((x - mean) / gap)))
+    gap = positive_or_one(gap)
+    (square,) = averages(lambda x: jnp.square((x - mean) / gap))
+    return mean, gap * jnp.sqrt(square)
 
 
 def rough_moments(data: Problem, fit_intercept: bool):
