@@ -129,26 +129,24 @@ def moments(data: Problem, fit_intercept: bool) -> tuple[jax.Array, jax.Array]:
     Without a bias the columns are not centred: the mean counts as 0.
     """
 
-    def averages(*functions):
-        def of_block(block):
-            def average(function):
-                values = function(block.features)
-                values = jnp.where((block.share > 0)[:, None], values, 0)
-                return jnp.sum(block.share[:, None] * values, 0)
+    def averages(function, *given):
+        def of_block(given, block):
+            counts = (block.share > 0)[:, None]
+            values = function(block.features, *given)
+            values = [jnp.where(counts, value, 0) for value in values]
+            return [jnp.sum(block.share[:, None] * value, 0) for value in values]
 
-            return [average(function) for function in functions]
-
-        return sum_over_blocks(of_block, data)
+        return sum_over_blocks(of_block, given, data)
 
     mean = jnp.zeros(data.features.shape[1], data.features.dtype)
     if fit_intercept:
-        (mean,) = averages(lambda x: x)
-    left, gap = averages(lambda x: x - mean, lambda x: jnp.abs(x - mean))
+        (mean,) = averages(lambda x: [x])
+    left, gap = averages(lambda x, mean: [x - mean, jnp.abs(x - mean)], mean)
     if fit_intercept:
         mean = mean + left  # what rounding left of the mean
     # Divided by the mean distance, so that the squares do not overflow.
     gap = positive_or_one(gap)
-    (square,) = averages(lambda x: jnp.square((x - mean) / gap))
+    (square,) = averages(lambda x, m, gap: [jnp.square((x - m) / gap)], mean, gap)
     return mean, gap * jnp.sqrt(square)
 
 
@@ -166,11 +164,12 @@ def rough_moments(data: Problem, fit_intercept: bool):
     width = jnp.max(jnp.abs(features - origin), 0)
     reach = positive_or_one(width)
 
-    def of_block(block):
+    def of_block(given, block):
+        origin, reach = given
         t = (block.features - origin) / reach
         return sum_over_rows(block.share, t), sum_over_rows(block.share, t**2)
 
-    first, second = sum_over_blocks(of_block, data)
+    first, second = sum_over_blocks(of_block, (origin, reach), data)
     first = first if fit_intercept else jnp.zeros_like(first)
     variance = jnp.maximum(second - first**2, 0)
     near = jnp.abs(first) <= NEAR * jnp.sqrt(variance)
