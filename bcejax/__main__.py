@@ -9,7 +9,7 @@ python -m bcejax verify   checks the promised digits on this machine
 import os
 import sys
 
-from bcejax._cli import UserError
+from bcejax._cli import UserError, keep_compiled
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,4 +44,5 @@ def _run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    keep_compiled()
     main()

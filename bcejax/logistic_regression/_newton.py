@@ -119,7 +119,8 @@ def minimise(
         norm_of_trial = norm_by_deviations(at, trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
         difference = jnp.where(idle, difference, trial.falls & differs)
-        point, steps = state.point + trial.length * step, state.steps + ~idle
+        point = state.point + trial.length * step
+        steps = jnp.where(idle, state.steps, state.steps + 1)
         moved = State(point, trial.loss, trial.gradient, steps), norm_of_trial
         state, norm = jax.tree.map(
             partial(jnp.where, idle | (trial.falls & take)), moved, (state, norm)
