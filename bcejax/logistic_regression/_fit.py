@@ -29,6 +29,7 @@ from bcejax.logistic_regression._problem import (
     checked_problem,
 )
 from bcejax.logistic_regression._rows import linear
+from bcejax.logistic_regression._together import alone_or_together
 
 
 def fit(
@@ -122,6 +123,9 @@ def compiled_fit(
     return model, is_sound(given, model.loss + model.gradient_norm)
 
 
+# Many fits share a table of the rows, which a single one would compile for nothing.
+
+
 def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
     def search(together, data, start, tol, max_steps):
         sample = rows, at = sample_for_hessian(data, fit_intercept, together)
@@ -150,22 +154,6 @@ def seen_by_newton(data: Problem, found, fit_intercept) -> Found:
         return Found(params, loss, gradient, steps, *next_step(rows, at, state))
 
     return alone_or_together(look)(data, *found[:4])
-
-
-def alone_or_together(search):
-    """`search(together, *arguments)`, where `together` says whether `vmap` makes many.
-
-    Many share a table of the rows, which a single fit would compile for nothing.
-    """
-    alone = jax.custom_batching.custom_vmap(partial(search, False))
-
-    @alone.def_vmap
-    def _(size, batched, *arguments):
-        axes = jax.tree.map(lambda has_axis: 0 if has_axis else None, batched)
-        many = jax.vmap(partial(search, True), axes, axis_size=size)(*arguments)
-        return many, jax.tree.map(lambda _: True, many)
-
-    return alone
 
 
 def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):

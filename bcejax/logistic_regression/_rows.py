@@ -32,7 +32,7 @@ def sum_over_blocks(function, given, data: Problem, copies: bool = False):
     if is_one_block(data, BLOCK) or replication(data.features):
         return function(given, data.readable())
     leaves, structure = jax.tree.flatten((given, data))
-    results = []  # the structure of what the function returns
+    results: list = []  # the structure of what the function returns
 
     def flat(way):
         def of_leaves(*leaves):
