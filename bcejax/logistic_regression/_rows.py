@@ -16,9 +16,7 @@ from bcejax.logistic_regression._problem import Params, Problem
 # HIGHEST because accelerators would otherwise round the factors to fewer bits.
 HIGHEST = jax.lax.Precision.HIGHEST
 
-# Features in a block.
-BLOCK = 2**19  # 2 MB of float32, which two cores' caches hold
-COPIED_BLOCK = 2**26  # of which an accelerator makes copies: 256 MB each
+BLOCK = 2**19  # features in a block: 2 MB of float32, which two cores' caches hold
 
 
 def sum_over_blocks(function, given, data: Problem, copies: bool = False):
@@ -43,8 +41,9 @@ def sum_over_blocks(function, given, data: Problem, copies: bool = False):
         return of_leaves
 
     accelerator = all_at_once
-    if copies and not is_one_block(data, COPIED_BLOCK):
-        accelerator = partial(block_by_block, COPIED_BLOCK)
+    large = 128 * BLOCK  # 256 MB, next to which the launch of a kernel is nothing
+    if copies and not is_one_block(data, large):
+        accelerator = partial(block_by_block, large)
     sums = by_device(
         flat(partial(block_by_block, BLOCK)),
         flat(all_at_once),

@@ -13,8 +13,16 @@ from jax.interpreters import ad, batching, mlir
 
 FLOAT0 = jax.dtypes.float0
 
-_together = Primitive("together")
-_together.multiple_results = True
+
+class _Together(Primitive):
+    multiple_results = True
+
+    def to_lojax(self, *leaves, alone, together):
+        # JAX calls this where a way holds one of its composite primitives.
+        return jaxpr_as_fun(alone)(*leaves)
+
+
+_together = _Together("together")
 
 
 def alone_or_together(function):
