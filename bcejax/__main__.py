@@ -9,7 +9,7 @@ python -m bcejax verify   checks the promised digits on this machine
 import os
 import sys
 
-from bcejax._cli import UserError
+from bcejax._cli import UserError, keep_compiled
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,4 +38,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    keep_compiled()
     main()

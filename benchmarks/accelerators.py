@@ -253,7 +253,8 @@ def cases() -> Iterator[Case]:
         for shape in ((4096, 32_000), (2_000_000, 10)):
             yield from _softmax(shape, dtype)
         yield from _information((2_000_000, 10), dtype)
-    yield from _fit(1_000_000, 50)
+    for rows, columns in ((1_000_000, 50), (100_000, 500), (1_280_000, 768)):
+        yield from _fit(rows, columns)
 
 
 def _trained(loss: Callable) -> Callable:

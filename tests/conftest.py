@@ -63,6 +63,7 @@ def strict_promotion():
 # optimised code, too.
 QUICKLY_COMPILED = {
     "test_command",
+    "test_compiled_fit",
     "test_contract",
     "test_evaluate",
     "test_inference",

@@ -11,7 +11,7 @@ several.
 
 import jax
 from jax.extend.core import Primitive, jaxpr_as_fun
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 _by_device = Primitive("by_device")
 _by_device.multiple_results = True
@@ -60,6 +60,39 @@ def _batch(arrays, axes, **ways):
 
 
 batching.primitive_batchers[_by_device] = _batch
+
+
+def _jvp(primals, tangents, **ways):
+    # Two calls, so that a derivative that is linear in the tangents knows the results.
+    moving = [not isinstance(tangent, ad.Zero) for tangent in tangents]
+    dots = [t for m, t in zip(moving, tangents, strict=True) if m]
+
+    def moved(jaxpr):
+        def of_all(*arrays):
+            primals, dots = arrays[: len(moving)], list(arrays[len(moving) :])
+
+            def of_moving(*some):
+                some = iter(some)
+                pairs = zip(moving, primals, strict=True)
+                arrays = [next(some) if m else p for m, p in pairs]
+                return tuple(jaxpr_as_fun(jaxpr)(*arrays))
+
+            some = [p for m, p in zip(moving, primals, strict=True) if m]
+            return jax.jvp(of_moving, some, dots)[1]
+
+        return of_all
+
+    each_way = {name: moved(jaxpr) for name, jaxpr in ways.items()}
+    return _by_device.bind(*primals, **ways), by_device(
+        each_way["one_cpu"],
+        each_way["elsewhere"],
+        *primals,
+        *dots,
+        one_accelerator=each_way["one_accelerator"],
+    )
+
+
+ad.primitive_jvps[_by_device] = _jvp
 
 
 def _lower(context, *arrays, one_cpu, one_accelerator, elsewhere):

@@ -101,13 +101,14 @@ def covariance(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
     with precision_of(given, model):
-        result, sound = compiled_covariance(model, given, fit_intercept, kind)
+        result, _, sound = compiled_covariance(model, given, fit_intercept, kind)
         refuse(sound, given, names)
     return rounded(result)
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))
 def compiled_covariance(model: Fit, given, fit_intercept, kind):
+    """The covariance, the logits of the rows, and whether the values are sound."""
     if kind not in ("fisher", "sandwich"):
         raise ValueError(f'kind must be "fisher" or "sandwich", got {kind!r}.')
     data, sample_weight = checked_problem(*given).readable(), given.sample_weight
@@ -140,7 +141,7 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind):
     variance = known / total_weight(sample_weight, data) + infinite
     # Features that are not finite have shown in the share of a row or in its logit.
     rows = jnp.where(data.share != 0, data.share + logits, 0)
-    return variance, is_sound(given, rows)
+    return variance, logits, is_sound(given, rows)
 
 
 def fitted_logits(model: Fit, data: Problem) -> jax.Array:

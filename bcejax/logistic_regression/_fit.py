@@ -12,7 +12,14 @@ from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
 from bcejax.logistic_regression._large import sample_for_hessian, warm_start
-from bcejax.logistic_regression._newton import State, minimise, next_step
+from bcejax.logistic_regression._newton import (
+    State,
+    from_point,
+    from_state,
+    minimise,
+    next_step,
+    with_decrement,
+)
 from bcejax.logistic_regression._objective import objective
 from bcejax.logistic_regression._outcome import Fit, Found, Options, outcome
 from bcejax.logistic_regression._precision import precision_of, rounded
@@ -23,6 +30,7 @@ from bcejax.logistic_regression._problem import (
     checked_problem,
 )
 from bcejax.logistic_regression._rows import linear
+from bcejax.logistic_regression._together import alone_or_together
 
 
 def fit(
@@ -119,25 +127,37 @@ def compiled_fit(
     return model, is_sound(given, model.loss + model.gradient_norm)
 
 
+# Many fits share a table of the rows, which a single one would compile for nothing.
+
+
 def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
-    sample = rows, at = sample_for_hessian(data, fit_intercept)
-    state = warm_start(data, sample, start, tol, max_steps)
-    state = minimise(data, at, state, tol, max_steps)
-    return Found(
-        at.params(state.point),
-        state.loss,
-        at.slope(state.gradient),
-        state.steps,
-        *next_step(rows, at, state),
-    )
+    def search(together, data, start, tol, max_steps):
+        sample = rows, at = sample_for_hessian(data, fit_intercept, together)
+        if rows is data:
+            begin = from_point(at.point(start))
+            found = minimise(data, at, begin, tol, max_steps)
+            state, step = found.state, with_decrement(at, found.state, found.step)
+        else:
+            state = warm_start(data, sample, start, tol, max_steps)
+            begin = from_state(at, state, tol, max_steps)
+            found = minimise(data, at, begin, tol, max_steps, step_at_end=False)
+            state = found.state
+            step = next_step(rows, at, state)
+        params, gradient = at.params(state.point), at.slope(state.gradient)
+        return Found(params, state.loss, gradient, state.steps, *step)
+
+    return alone_or_together(search)(data, start, tol, max_steps)
 
 
 def seen_by_newton(data: Problem, found, fit_intercept) -> Found:
     """Where a first-order search ended, and the step Newton would take from there."""
-    rows, at = sample_for_hessian(data, fit_intercept)
-    params, loss, gradient, steps, _ = found
-    state = State(at.point(params), loss, at.gradient(gradient), steps)
-    return Found(params, loss, gradient, steps, *next_step(rows, at, state))
+
+    def look(together, data, params, loss, gradient, steps):
+        rows, at = sample_for_hessian(data, fit_intercept, together)
+        state = State(at.point(params), loss, at.gradient(gradient), steps)
+        return Found(params, loss, gradient, steps, *next_step(rows, at, state))
+
+    return alone_or_together(look)(data, *found[:4])
 
 
 def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):

@@ -21,9 +21,9 @@ from bcejax._sharding import replicated
 from bcejax.logistic_regression._first_order import descend
 from bcejax.logistic_regression._newton import (
     State,
-    begin,
     correlation,
     factor,
+    from_point,
     is_stored,
     minimise,
 )
@@ -56,15 +56,15 @@ class Sample(NamedTuple):
     at: Scaling
 
 
-def sample_for_hessian(data: Problem, fit_intercept: bool) -> Sample:
+def sample_for_hessian(data: Problem, fit_intercept: bool, together: bool) -> Sample:
     size = sample_size(*data.features.shape)
     if size is None:
-        return Sample(data, scaling(data, fit_intercept))
+        return Sample(data, scaling(data, fit_intercept, together))
     rows = drawn(data, size)
-    at = scaling(rows, fit_intercept)
+    at = scaling(rows, fit_intercept, together)
     # A column that is constant in the sample alone has a coefficient all the same.
     at = jax.lax.cond(
-        jnp.all(at.unit > 0), lambda: at, lambda: scaling(data, fit_intercept)
+        jnp.all(at.unit > 0), lambda: at, lambda: scaling(data, fit_intercept, together)
     )
     return Sample(rows, at)
 
@@ -97,8 +97,6 @@ def warm_start(data: Problem, sample: Sample, start: Params, tol, max_steps) -> 
     """Where Newton's steps over all rows begin: after a sample, near their end."""
     rows, at = sample
     point = at.point(start)
-    if rows is data:
-        return begin(data, at, point)
     size, d = rows.features.shape
     if size >= FITTED_ROWS * d:
         fresh = drawn(data, size, seed=1)
@@ -124,8 +122,9 @@ def warm_start(data: Problem, sample: Sample, start: Params, tol, max_steps) -> 
 
 def optimum_of_sample(rows, fresh, at: Scaling, point, max_steps) -> jax.Array:
     """The optimum of the rows, if it is better than `point` on fresh ones."""
-    first = begin(rows, at, point)
-    found = minimise(rows, at, first, SAMPLE_TOLERANCE, max_steps).point
+    limits = SAMPLE_TOLERANCE, max_steps
+    search = minimise(rows, at, from_point(point), *limits, step_at_end=False)
+    found = search.state.point
     losses = [objective(at.params(p), fresh) for p in (found, point)]
     return jnp.where(losses[0] < losses[1], found, point)
 

@@ -50,6 +50,24 @@ class State(NamedTuple):
     steps: jax.Array
 
 
+class Search(NamedTuple):
+    """Where a search stands, and the step that goes on from there.
+
+    A step is idle at the start, whose loss and gradient are not known yet, and where H
+    has to be factored again with a larger ridge. It has the length 0, is always taken,
+    and does not count.
+    """
+
+    state: State
+    norm: jax.Array  # of the gradient
+    step: jax.Array  # −H⁻¹ g, or 0
+    longest: jax.Array  # length of the step to begin with
+    ridge: jax.Array  # ε of `scaled_factor`
+    idle: jax.Array  # whether the step is
+    difference: jax.Array  # whether the last step that was not idle made one
+    goes_on: jax.Array  # whether to take the step
+
+
 class Trial(NamedTuple):
     """A step of a certain length, and where it leads."""
 
@@ -60,39 +78,72 @@ class Trial(NamedTuple):
 
 
 def value_and_gradient(data: Problem, at: Scaling):
-    return jax.value_and_grad(lambda point: objective(at.params(point), data))
+    def of_data(point):
+        loss, slope = jax.value_and_grad(objective)(at.params(point), data)
+        return loss, at.gradient(slope)
+
+    return of_data
 
 
-def begin(data: Problem, at: Scaling, point: jax.Array) -> State:
-    loss, gradient = value_and_gradient(data, at)(point)
-    return State(point, loss, gradient, jnp.int32(0))
+def from_point(point: jax.Array) -> Search:
+    """A search that has yet to evaluate its start."""
+    infinite, no_step = jnp.full_like(point[0], jnp.inf), jnp.zeros_like(point)
+    state = State(point, infinite, no_step, jnp.int32(0))
+    length, yes = jnp.ones_like(infinite), jnp.ones_like(infinite, bool)
+    ridge = jnp.full_like(infinite, least_ridge(point))
+    return Search(state, infinite, no_step, length, ridge, yes, yes, yes)
 
 
-def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
-    """Steps until the gradient is within `tol`, or none makes a difference any more."""
+def from_state(at: Scaling, state: State, tol, max_steps) -> Search:
+    """A search that begins where another has ended, if there is anything left to do."""
+    norm = norm_by_deviations(at, state.gradient)
+    goes_on = unfinished(norm, state.steps, tol, max_steps)
+    return from_point(state.point)._replace(state=state, goes_on=goes_on)
+
+
+def minimise(
+    data: Problem, at: Scaling, start: Search, tol, max_steps, step_at_end=True
+) -> Search:
+    """Steps until the gradient is within `tol`, or none makes a difference any more.
+
+    One loop evaluates the start, takes the steps, finds the one that would follow, and
+    repeats what has failed, so that XLA compiles each of these once. A loss with its
+    gradient, or a factor of H, takes longer to compile than 1000 rows take to fit.
+    Where `step_at_end` is False, no step is found that is not taken.
+    """
     of_data = value_and_gradient(data, at)
-    norm = partial(norm_by_deviations, at)
 
-    def goes_on(carry):
-        state, difference = carry
-        left = norm(state.gradient)
-        return difference & unfinished(left, state.steps, tol, max_steps)
-
-    def advance(carry):
-        state, _ = carry
-        step = newton_step(data, at, state, CG_RESIDUAL)
-        longest = longest_length(data, at, state, step)
+    def advance(search):
+        state, norm, step, longest, ridge, idle, difference, _ = search
         trial = line_search(of_data, state, step, longest)
-        take, difference = progress(
-            (state.loss, norm(state.gradient)), (trial.loss, norm(trial.gradient))
-        )
+        norm_of_trial = norm_by_deviations(at, trial.gradient)
+        take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
+        difference = jnp.where(idle, difference, trial.falls & differs)
         point = state.point + trial.length * step
-        moved = State(point, trial.loss, trial.gradient, state.steps)
-        state = jax.tree.map(partial(jnp.where, trial.falls & take), moved, state)
-        return state._replace(steps=state.steps + 1), trial.falls & difference
+        steps = jnp.where(idle, state.steps, state.steps + 1)
+        moved = State(point, trial.loss, trial.gradient, steps), norm_of_trial
+        state, norm = jax.tree.map(
+            partial(jnp.where, idle | (trial.falls & take)), moved, (state, norm)
+        )
+        state = state._replace(steps=steps)
+        more = difference & unfinished(norm, steps, tol, max_steps)
+        residual = jnp.where(more, CG_RESIDUAL, CG_LAST_RESIDUAL)
 
-    carry = start, jnp.ones_like(start.loss, bool)
-    return jax.lax.while_loop(goes_on, advance, carry)[0]
+        def follow():
+            step, found = step_with_ridge(data, at, state, ridge, residual)
+            idle = ~found & (ridge < 1)
+            step = jnp.where(idle, 0, step)
+            longest = longest_length(data, at, state, step)
+            return step, longest, jnp.where(idle, STIFFER * ridge, ridge), idle
+
+        if step_at_end:
+            step, longest, ridge, idle = follow()
+        else:
+            stay = step, longest, ridge, jnp.zeros_like(idle)
+            step, longest, ridge, idle = jax.lax.cond(more, follow, lambda: stay)
+        return Search(state, norm, step, longest, ridge, idle, difference, more | idle)
+
+    return jax.lax.while_loop(lambda search: search.goes_on, advance, start)
 
 
 def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:
@@ -130,7 +181,10 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
 
 def next_step(data: Problem, at: Scaling, state: State) -> tuple[Params, jax.Array]:
     """The step −H⁻¹ g that would follow, and the Newton decrement √(gᵀ H⁻¹ g)."""
-    step = newton_step(data, at, state, CG_LAST_RESIDUAL)
+    return with_decrement(at, state, newton_step(data, at, state, CG_LAST_RESIDUAL))
+
+
+def with_decrement(at: Scaling, state: State, step) -> tuple[Params, jax.Array]:
     # Conjugate gradients return 0 where the product with H is NaN: that proves nothing.
     failed = jnp.all(step == 0) & jnp.any(state.gradient != 0)
     decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
@@ -147,9 +201,21 @@ def is_stored(columns: int) -> bool:
 
 def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array:
     """p, to a residual of so much of g where H is not stored."""
+    if not is_stored(len(at.unit)):
+        return step_by_products(data, at, state, residual)
+    return step_of_factor(growing_factor(hessian(data, at, state.point)), state)
+
+
+def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, residual):
+    """p, and whether H + ridge has a factor; if not, p is NaN."""
+    if not is_stored(len(at.unit)):
+        return step_by_products(data, at, state, residual), jnp.ones_like(ridge, bool)
+    factor = scaled_factor(hessian(data, at, state.point), ridge)
+    return step_of_factor(factor, state), exists(factor)
+
+
+def step_by_products(data: Problem, at: Scaling, state: State, residual) -> jax.Array:
     point, _, gradient, _ = state
-    if is_stored(len(at.unit)):
-        return -cho_solve((factor(hessian(data, at, point)), True), gradient)
     diagonal = hessian_diagonal(data, at, point)
     product = hessian_product(data, at, point)
     ridge = len(point) * jnp.finfo(point.dtype).eps * diagonal
@@ -162,32 +228,61 @@ def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array
     )[0]
 
 
-def factor(h: jax.Array) -> jax.Array:
-    """Cholesky's lower factor L of H + ridge, L Lᵀ = R (C + ε I) R.
+# Factors of H, which is R C R, with R the root of its diagonal
 
-    R is the root of the diagonal of H, and C = R⁻¹ H R⁻¹ has a diagonal of ones. ε
-    starts as the rounding of H and grows until C + ε I has a factor: columns that are
-    collinear, or more than the rows, then share their coefficient.
+
+class Factor(NamedTuple):
+    """Cholesky's lower factor L of C + ε I: H + ridge = R L Lᵀ R."""
+
+    root: jax.Array  # the diagonal of R
+    lower: jax.Array  # L; its last element is NaN if there is no factor
+
+
+def scaled_factor(h: jax.Array, ridge: jax.Array) -> Factor:
+    """C = R⁻¹ H R⁻¹ has a diagonal of ones, and its rounding is that of 1."""
+    stiff = correlation(h) + ridge * jnp.eye(len(h), dtype=h.dtype)
+    lower = jax.lax.linalg.cholesky(stiff, symmetrize_input=False)
+    return Factor(root_of_diagonal(h), lower)
+
+
+def growing_factor(h: jax.Array) -> Factor:
+    """The factor with a ridge that grows until there is one.
+
+    ε starts as the rounding of C. Columns that are collinear, or more than the rows,
+    then share their coefficient.
     """
-    scaled, eye = correlation(h), jnp.eye(len(h), dtype=h.dtype)
-    rounding = len(h) * jnp.finfo(h.dtype).eps
-
-    def add(state):
-        ridge, _ = state
-        return STIFFER * ridge, jnp.linalg.cholesky(scaled + STIFFER * ridge * eye)
-
-    _, lower = jax.lax.while_loop(
-        lambda state: ~jnp.all(jnp.isfinite(state[1])) & (state[0] < 1),
-        add,
-        (jnp.asarray(rounding / STIFFER, h.dtype), jnp.full_like(h, jnp.nan)),
+    none = Factor(root_of_diagonal(h), jnp.full_like(h, jnp.nan))
+    _, factor = jax.lax.while_loop(
+        lambda state: ~exists(state[1]) & (state[0] < STIFFER),
+        lambda state: (STIFFER * state[0], scaled_factor(h, state[0])),
+        (jnp.asarray(least_ridge(h), h.dtype), none),
     )
-    return root_of_diagonal(h)[:, None] * lower
+    return factor
+
+
+def least_ridge(x: jax.Array) -> float:
+    return len(x) * float(jnp.finfo(x.dtype).eps)
+
+
+def exists(factor: Factor) -> jax.Array:
+    return jnp.isfinite(factor.lower[-1, -1])
+
+
+def step_of_factor(factor: Factor, state: State) -> jax.Array:
+    root, lower = factor
+    return -cho_solve((lower, True), state.gradient / root) / root
+
+
+def factor(h: jax.Array) -> jax.Array:
+    """Cholesky's lower factor R L of H + ridge."""
+    root, lower = growing_factor(h)
+    return root[:, None] * lower
 
 
 def correlation(h: jax.Array) -> jax.Array:
     """C = R⁻¹ H R⁻¹, which has a diagonal of ones, or of 0 where that of H is 0."""
     root = root_of_diagonal(h)
-    return h / root / root[:, None]
+    return h / (root * root[:, None])
 
 
 def root_of_diagonal(h: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ H is that in the coordinates of `_scaling`, zᵢ the features of a row there and
 import jax
 import jax.numpy as jnp
 
-from bcejax._bce import bce_unweighted
+from bcejax._bce import bce_dx, bce_unweighted
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
@@ -28,15 +28,13 @@ def objective(params: Params, data: Problem) -> jax.Array:
 
 @jax.custom_vjp
 def _objective(params: Params, data: Problem) -> jax.Array:
-    loss = sum_over_blocks(lambda block: loss_of_rows(params, block), data)
+    loss = sum_over_blocks(loss_of_rows, params, data)
     return loss + penalty(params, data)
 
 
 def _forward(params: Params, data: Problem):
     # Not left to autodiff, which would keep the logits of all blocks for a second pass.
-    loss, slope = sum_over_blocks(
-        lambda block: jax.value_and_grad(loss_of_rows)(params, block), data
-    )
+    loss, slope = sum_over_blocks(loss_and_slope_of_rows, params, data)
     slope = slope._replace(weights=slope.weights + data.l2 * params.weights)
     return loss + penalty(params, data), slope
 
@@ -49,7 +47,18 @@ _objective.defvjp(_forward, _backward)
 
 
 def loss_of_rows(params: Params, data: Problem) -> jax.Array:
-    losses = bce_unweighted(logits_of(params, data), data.labels)
+    return mean_loss(logits_of(params, data), data)
+
+
+def loss_and_slope_of_rows(params: Params, data: Problem) -> tuple[jax.Array, Params]:
+    logits = logits_of(params, data)
+    push = jnp.where(data.share != 0, data.share * bce_dx(logits, data.labels, None), 0)
+    slope = Params(sum_over_rows(push, data.features), jnp.sum(push))
+    return mean_loss(logits, data), slope
+
+
+def mean_loss(logits: jax.Array, data: Problem) -> jax.Array:
+    losses = bce_unweighted(logits, data.labels)
     # Rows of share 0 are left out rather than multiplied by 0: their loss may be ∞.
     return jnp.sum(data.share * losses, where=data.share != 0)
 
@@ -72,22 +81,23 @@ def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
     """H, stored."""
     params, table = at.params(point), at.table
 
-    def sum_over(rows):
-        def of_block(block):
-            z = rows(block)
+    def sum_over(at):
+        def of_block(given, block):
+            params, at = given
+            z = at.rows(block)
             return sum_over_rows(curvature_of_rows(params, block)[:, None] * z, z)
 
-        return sum_over_blocks(of_block, data)
+        return sum_over_blocks(of_block, (params, at), data, copies=True)
 
     if table is None:
-        h = sum_over(at.rows)
+        h = sum_over(at)
     else:
         h = jax.lax.cond(
             table.good,
-            lambda: at.from_table(table, sum_over(table.rows)),
-            lambda: sum_over(at.rows),
+            lambda: at.from_table(table, sum_over(table)),
+            lambda: sum_over(at),
         )
-    return h + jnp.diag(penalty_curvature(data, at))
+    return jnp.where(jnp.eye(len(h), dtype=bool), h + penalty_curvature(data, at), h)
 
 
 def hessian_product(data: Problem, at: Scaling, point: jax.Array):
@@ -96,13 +106,13 @@ def hessian_product(data: Problem, at: Scaling, point: jax.Array):
     of_penalty = penalty_curvature(data, at)
 
     def product(v):
-        params = at.params(v)  # the one whose logits are zᵢ·v
-
-        def of_block(block):
+        def of_block(params, block):
             push = block.share * linear(params, block.features)
             return Params(sum_over_rows(push, block.features), jnp.sum(push))
 
-        return at.gradient(sum_over_blocks(of_block, curved)) + of_penalty * v
+        # The parameters at.params(v) are those whose logits are zᵢ·v.
+        sums = sum_over_blocks(of_block, at.params(v), curved)
+        return at.gradient(sums) + of_penalty * v
 
     return product
 

@@ -58,7 +58,9 @@ def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
             "labels must hold one value per row of features, "
             f"got labels {labels.shape} and features {features.shape}."
         )
-    weight = column(1 if sample_weight is None else sample_weight, "sample_weight")
+    # Without weights the shares are a constant, of which XLA need not compile the sum.
+    equal = 1 / len(rows)
+    weight = column(equal if sample_weight is None else sample_weight, "sample_weight")
     offset = column(0 if offset is None else offset, "offset")
     l2 = real(l2, "l2")
     if l2.shape not in ((), features.shape[1:]):
@@ -79,6 +81,8 @@ def checked_problem(features, labels, l2, sample_weight, offset) -> Problem:
         finite = jnp.all(jnp.isfinite(features), 1)
         weight = jnp.where(finite | (weight == 0), weight, jnp.nan)
     labels = in_range(labels, "labels", 0, 1)
+    if sample_weight is None:
+        return Problem(features, labels, weight, offset, l2)
     # Divided by the largest first, so that the sum does not overflow. Without a barrier
     # XLA of jax 0.10.0 divides by the product of both, which is infinite.
     weight = jax.lax.optimization_barrier(weight / weight.max())

@@ -4,9 +4,12 @@ Every sum that a fit takes over its rows is one of these. On a mesh the results 
 replicated on its devices, and XLA adds up the parts of the devices.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
+from bcejax._numerics.by_device import by_device
 from bcejax._sharding import replication
 from bcejax.logistic_regression._problem import Params, Problem
 
@@ -16,24 +19,66 @@ HIGHEST = jax.lax.Precision.HIGHEST
 BLOCK = 2**19  # features in a block: 2 MB of float32, which two cores' caches hold
 
 
-def sum_over_blocks(function, data: Problem):
-    """The sum of `function(block)` over blocks of rows that stay in cache."""
-    features = data.features
-    rows = max(BLOCK // features.shape[1], 1)
-    if len(features) <= 2 * rows or replication(features):
-        return function(data.readable())
+def sum_over_blocks(function, given, data: Problem, copies: bool = False):
+    """The sum of `function(given, block)` over the rows of `data`.
+
+    `given` is all that the function takes but the rows, a pytree of arrays. A CPU takes
+    the rows in blocks that stay in its cache. An accelerator would launch some kernels
+    for each block, and takes the rows at once; or in large blocks, if the function
+    `copies` them.
+    """
+    if is_one_block(data, BLOCK) or replication(data.features):
+        return function(given, data.readable())
+    leaves, structure = jax.tree.flatten((given, data))
+    results: list = []  # the structure of what the function returns
+
+    def flat(way):
+        def of_leaves(*leaves):
+            sums = way(function, *structure.unflatten(leaves))
+            results[:] = [jax.tree.structure(sums)]
+            return tuple(jax.tree.leaves(sums))
+
+        return of_leaves
+
+    accelerator = all_at_once
+    large = 128 * BLOCK  # 256 MB, next to which the launch of a kernel is nothing
+    if copies and not is_one_block(data, large):
+        accelerator = partial(block_by_block, large)
+    sums = by_device(
+        flat(partial(block_by_block, BLOCK)),
+        flat(all_at_once),
+        *leaves,
+        one_accelerator=flat(accelerator),
+    )
+    return jax.tree.unflatten(results[0], sums)
+
+
+def is_one_block(data: Problem, size: int) -> bool:
+    return len(data.features) <= 2 * rows_of_block(data, size)
+
+
+def rows_of_block(data: Problem, size: int) -> int:
+    return max(size // data.features.shape[1], 1)
+
+
+def all_at_once(function, given, data: Problem):
+    return function(given, data.readable())
+
+
+def block_by_block(size: int, function, given, data: Problem):
+    rows = rows_of_block(data, size)
 
     def block(start, size):
         part = data.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
         return part.readable()
 
     # The first block takes the rows that do not fill one.
-    blocks, rest = divmod(len(features), rows)
-    first = function(block(0, rest or rows))
+    blocks, rest = divmod(len(data.features), rows)
+    first = function(given, block(0, rest or rows))
     start = rest or rows
 
     def add(i, total):
-        more = function(block(start + i * rows, rows))
+        more = function(given, block(start + i * rows, rows))
         return jax.tree.map(jnp.add, total, more)
 
     return jax.lax.fori_loop(0, blocks - (rest == 0), add, first)

@@ -99,12 +99,19 @@ class Scaling(NamedTuple):
         return stretched + jnp.outer(s, k + corner * s)  # the last two
 
 
-def scaling(data: Problem, fit_intercept: bool) -> Scaling:
-    """Coordinates in which every column has mean 0 and deviation 1, by the shares."""
-    table, rough = rough_moments(data, fit_intercept)
-    mean, deviation = jax.lax.cond(
-        table.good, lambda: rough, lambda: moments(data, fit_intercept)
-    )
+def scaling(data: Problem, fit_intercept: bool, together: bool) -> Scaling:
+    """Coordinates in which every column has mean 0 and deviation 1, by the shares.
+
+    With a table if `vmap` makes fits `together`.
+    """
+    table = None
+    if together:
+        table, rough = rough_moments(data, fit_intercept)
+        mean, deviation = jax.lax.cond(
+            table.good, lambda: rough, lambda: moments(data, fit_intercept)
+        )
+    else:
+        mean, deviation = moments(data, fit_intercept)
     unit = jnp.where(varies(mean, deviation), 1 / deviation, 0)
     return Scaling(mean, unit, jnp.asarray(fit_intercept, unit.dtype), table)
 
@@ -122,20 +129,25 @@ def moments(data: Problem, fit_intercept: bool) -> tuple[jax.Array, jax.Array]:
     Without a bias the columns are not centred: the mean counts as 0.
     """
 
-    def average(function):
-        def of_block(block):
-            values = function(block.features)
-            values = jnp.where((block.share > 0)[:, None], values, 0)
-            return sum_over_rows(block.share, values)
+    def averages(function, *given):
+        def of_block(given, block):
+            counts = (block.share > 0)[:, None]
+            values = function(block.features, *given)
+            values = [jnp.where(counts, value, 0) for value in values]
+            return [jnp.sum(block.share[:, None] * value, 0) for value in values]
 
-        return sum_over_blocks(of_block, data)
+        return sum_over_blocks(of_block, given, data)
 
     mean = jnp.zeros(data.features.shape[1], data.features.dtype)
-    for _ in range(2 * fit_intercept):  # the second adds what rounding left of the mean
-        mean = mean + average(lambda x, mean=mean: x - mean)
+    if fit_intercept:
+        (mean,) = averages(lambda x: [x])
+    left, gap = averages(lambda x, mean: [x - mean, jnp.abs(x - mean)], mean)
+    if fit_intercept:
+        mean = mean + left  # what rounding left of the mean
     # Divided by the mean distance, so that the squares do not overflow.
-    gap = positive_or_one(average(lambda x: jnp.abs(x - mean)))
-    return mean, gap * jnp.sqrt(average(lambda x: jnp.square((x - mean) / gap)))
+    gap = positive_or_one(gap)
+    (square,) = averages(lambda x, m, gap: [jnp.square((x - m) / gap)], mean, gap)
+    return mean, gap * jnp.sqrt(square)
 
 
 def rough_moments(data: Problem, fit_intercept: bool):
@@ -152,11 +164,12 @@ def rough_moments(data: Problem, fit_intercept: bool):
     width = jnp.max(jnp.abs(features - origin), 0)
     reach = positive_or_one(width)
 
-    def of_block(block):
+    def of_block(given, block):
+        origin, reach = given
         t = (block.features - origin) / reach
         return sum_over_rows(block.share, t), sum_over_rows(block.share, t**2)
 
-    first, second = sum_over_blocks(of_block, data)
+    first, second = sum_over_blocks(of_block, (origin, reach), data)
     first = first if fit_intercept else jnp.zeros_like(first)
     variance = jnp.maximum(second - first**2, 0)
     near = jnp.abs(first) <= NEAR * jnp.sqrt(variance)

@@ -5,26 +5,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax._bce import bce_unweighted
-from bcejax._bernoulli import bernoulli_divergence
-from bcejax._numerics.sigmoid import logit
-from bcejax._optimal_logit import best_logit
-from bcejax.logistic_regression._covariance import (
-    compiled_covariance,
-    fitted_logits,
-    params_of,
-)
+from bcejax.logistic_regression._covariance import compiled_covariance
 from bcejax.logistic_regression._given import Given, read_again, refuse
-from bcejax.logistic_regression._objective import penalty
+from bcejax.logistic_regression._likelihood import penalty, totals_of
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of
-from bcejax.logistic_regression._problem import checked_problem, total_weight
 from bcejax.logistic_regression._separation import separation
 
 TESTS = "coefficient", "std. error", "z", "p-value"
@@ -222,13 +211,12 @@ def summary(
     )
     names = checked_names(columns if names is None else names, model, fit_intercept)
     with precision_of(given, model):
-        variance, sound = compiled_covariance(model, given, fit_intercept, kind)
+        variance, logits, sound = compiled_covariance(model, given, fit_intercept, kind)
         refuse(sound, given, columns)
-        n, *totals = np.asarray(totals_of(model, given), np.float64).tolist()
-    variance = np.diag(variance)
+    variance = np.diagonal(variance)
+    n, loss, null_loss, half_deviance, half_null_deviance = totals_of(logits, given)
     value = np.append(model.weights, model.bias)[: variance.size]
-    objective, loss, null_loss, half_deviance, half_null_deviance = totals
-    check_loss(float(model.loss), objective)
+    check_loss(float(model.loss), loss / n + penalty(model, given.l2))
     return Summary(
         coefficients=coefficient_lines(names, value, variance, level),
         kind=kind,
@@ -295,23 +283,3 @@ def coefficient_lines(names, value, variance, level: float) -> tuple[Coefficient
         columns += tuple(map(np.exp, interval))
     numbers = np.stack(columns, axis=1).tolist()
     return tuple(Coefficient(n, *line) for n, line in zip(names, numbers, strict=True))
-
-
-@jax.jit
-def totals_of(model: Fit, given) -> jax.Array:
-    """Σ w, and Σ w times the losses and the divergences, of the fit and of the null.
-
-    The first number is Σ w, the second the objective of the fit.
-    """
-    data = checked_problem(*given)
-    offset = None if given.offset is None else data.offset
-    best = best_logit(data.labels, data.share, offset, None)
-    fitted = fitted_logits(model, data)
-    # Zeros that are sharded as the labels are: jax 0.12 does not shard `zeros_like`.
-    logits = fitted, 0 * data.labels + data.offset + best
-    losses = [bce_unweighted(x, data.labels) for x in logits]
-    losses += [bernoulli_divergence(logit(data.labels), x) for x in logits]
-    means = [jnp.sum(data.share * a, where=data.share != 0) for a in losses]
-    total = total_weight(given.sample_weight, data)
-    least = means[0] + penalty(params_of(model, data), data)
-    return jnp.stack([total, least, *(total * mean for mean in means)])
