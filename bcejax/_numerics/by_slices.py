@@ -17,17 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bcejax._numerics.sums import Sums
+from bcejax._numerics.by_reduction import ByReduction
 
 # Measured in benchmarks/softmax_formulations.py. Compile time grows with the number of
 # slices.
 FEW = 32  # classes that are slices of their own
 FEW_NOT_LAST = 64  # the same, if the axis of the classes is not the last one
 LANES = 16  # the width of a slice, at least
-MOST_SLICES = 32
+MOST_SLICES = 15  # of 16 and more XLA's CPU stores what is sliced: docs/xla.md
 
 
-class BySlices(Sums):
+class BySlices(ByReduction):
     def top(self, x: jax.Array) -> jax.Array:
         if not self._few(x):
             return jnp.max(x, self.axis)
@@ -36,7 +36,7 @@ class BySlices(Sums):
     def total(self, term, arrays, rows) -> jax.Array:
         lanes = self._lanes(term, arrays, rows)
         if not self._few(arrays[0]):
-            lanes = self._sum_of_lanes(result(lanes))
+            lanes = self._sum_of_lanes(used_twice(lanes))
         return used_twice(lanes)
 
     def all_but_one_top(self, x, top, measure, rows) -> jax.Array:
@@ -66,6 +66,10 @@ class BySlices(Sums):
         return self.total(cost, (y, *arrays), (*rows, level))
 
     def at(self, x: jax.Array, label: jax.Array) -> jax.Array:
+        if self._few(x):
+            # A sum. A gather would be fused with the loss, and keep LLVM from
+            # vectorising it.
+            return super().at(x, label)
         (label,) = self.beside(label)
         found = jnp.take_along_axis(x, label, self.axis, mode="fill")
         return jnp.squeeze(found, self.axis)
@@ -82,24 +86,31 @@ class BySlices(Sums):
         if self._few(arrays[0]):
             classes = zip(*map(self._each_class, arrays), strict=True)
             return _fold(jnp.add, [term(k, *x, *rows) for k, x in enumerate(classes)])
-        n, rows, terms, done = arrays[0].shape[self.axis], self.beside(*rows), [], 0
+        rows, terms = self.beside(*rows), []
+        for k, is_new, parts in self._slices(*arrays):
+            part = term(k, *parts, *rows)
+            terms.append(part if is_new is None else jnp.where(is_new, part, 0))
+        return _fold(jnp.add, terms)
+
+    def _slices(self, *arrays):
+        """Of each slice its classes, which of them are not in another, and itself."""
+        n = arrays[0].shape[self.axis]
         width = max(LANES, -(-n // (MOST_SLICES * LANES)) * LANES)
+        along = (-1, *(1,) * (-1 - self.axis))
+        done = 0
         for stop in [*range(width, n, width), n]:
             # The last slice is of the same width, so that it overlaps the one before.
-            k = np.arange(stop - width, stop, dtype=np.int32)
-            k = k.reshape(-1, *(1,) * (-1 - self.axis))
+            start = stop - width
+            k = np.arange(start, stop, dtype=np.int32).reshape(along)
             at = partial(jax.lax.slice_in_dim, axis=self.axis)
-            part = term(k, *(at(a, stop - width, stop) for a in arrays), *rows)
-            if stop < done + width:
-                part = jnp.where(k >= done, part, 0)
-            terms.append(part)
+            parts = [at(a, start, stop) for a in arrays]
+            yield k, None if start == done else k >= done, parts
             done = stop
-        return _fold(jnp.add, terms)
 
     def _sum_of_lanes(self, lanes: jax.Array) -> jax.Array:
         """Their sum, a number a row, by slices again until they are few."""
         while not self._few(lanes):
-            lanes = result(self._lanes(lambda _, lane: lane, (lanes,), ()))
+            lanes = used_twice(self._lanes(lambda _, lane: lane, (lanes,), ()))
         return _fold(jnp.add, self._each_class(lanes))
 
     def _each_class(self, x: jax.Array) -> list[jax.Array]:
