@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from bcejax._numerics.over_classes import as_rows, from_rows
+from bcejax._numerics.over_classes import axis_of, from_one_axis, one_axis
 from bcejax._numerics.widening import converting_apart
 from bcejax._range_check import in_range
 
@@ -253,7 +253,7 @@ class Classes(NamedTuple):
             any_class = jnp.any(self.where, self.axes, keepdims=True)
             hidden = jnp.where(any_class, -jnp.inf, 0)
             x = jnp.where(self.where, x, hidden.astype(x.dtype))
-        return as_rows(x, self.axes)
+        return one_axis(x, self.axes)
 
     def one_a_row(self, rows: jax.Array, otherwise: float = 0) -> jax.Array:
         """`rows`, but `otherwise` for those without any class."""
@@ -263,7 +263,7 @@ class Classes(NamedTuple):
 
     def one_a_class(self, rows: jax.Array, shape, otherwise: float) -> jax.Array:
         """The rows of an array of that shape, but `otherwise` for what is left out."""
-        result = from_rows(rows, shape, self.axes)
+        result = from_one_axis(rows, shape, self.axes)
         return (
             result if self.where is None else jnp.where(self.where, result, otherwise)
         )
@@ -296,11 +296,11 @@ def _along_classes(core, axis, rules, otherwise, values, where) -> jax.Array:
         y = y.astype(x.dtype)
         if classes.where is not None:
             y = jnp.where(classes.where, y, 0)
-        return as_rows(rule.in_range(y), classes.axes)
+        return one_axis(rule.in_range(y), classes.axes)
 
     rows = [classes.logits(x) for x in arrays]
     rows += [masses(rule, value) for rule, value in given if rule.range is not None]
-    result = core(*rows)
+    result = core(axis_of(classes.axes, x.ndim), *rows)
     if result.ndim == rows[0].ndim:
         result = classes.one_a_class(result, x.shape, otherwise)
     else:

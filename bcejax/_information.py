@@ -25,10 +25,10 @@ from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from bcejax._arguments import alike, array, hashable, scalar
-from bcejax._numerics.derivatives import derivatives
+from bcejax._numerics.derivatives import along_axis, derivatives
 from bcejax._numerics.limits import ratio_or_zero, times_or_zero
 from bcejax._numerics.log1p import atanh_remainder, is_near, x_minus_log1p
-from bcejax._numerics.over_classes import as_rows, each, over_classes
+from bcejax._numerics.over_classes import axis_of, each, one_axis, over_classes
 from bcejax._range_check import in_range
 
 
@@ -140,7 +140,7 @@ def _summed(core, axis, base, distributions: dict) -> jax.Array:
     checked = (
         in_range(x, name, 0, 1) for x, name in zip(arrays, distributions, strict=True)
     )
-    result = core(*(as_rows(x, axes) for x in checked))
+    result = core(axis_of(axes, ndim), *(one_axis(x, axes) for x in checked))
     if base is not None:
         base = scalar(base, "base")
         result /= jnp.log(in_range(base.astype(result.dtype), "base", 0, jnp.inf))
@@ -151,9 +151,9 @@ def _summed(core, axis, base, distributions: dict) -> jax.Array:
 # `times_or_zero` and `ratio_or_zero` keep them from turning a tangent of 0 into NaN.
 
 
-@jax.custom_jvp
-def _entropy(p: jax.Array) -> jax.Array:
-    (result,) = over_classes(_entropy_equation, p)
+@along_axis
+def _entropy(axis: int, p: jax.Array) -> jax.Array:
+    (result,) = over_classes(_entropy_equation, axis, p)
     return result
 
 
@@ -162,12 +162,15 @@ def _entropy_equation(sums, p):
     return (sums.result(terms),)
 
 
-_entropy.defjvps(lambda p_dot, _, p: jnp.sum(times_or_zero(p_dot, -1 - _log(p)), -1))
+derivatives(
+    _entropy,
+    lambda p_dot, _, axis, p: jnp.sum(times_or_zero(p_dot, -1 - _log(p)), axis),
+)
 
 
-@jax.custom_jvp
-def _cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
-    (result,) = over_classes(_cross_entropy_equation, p, q)
+@along_axis
+def _cross_entropy(axis: int, p: jax.Array, q: jax.Array) -> jax.Array:
+    (result,) = over_classes(_cross_entropy_equation, axis, p, q)
     return result
 
 
@@ -180,8 +183,10 @@ def _cross_entropy_equation(sums, p, q):
 
 derivatives(
     _cross_entropy,
-    lambda p_dot, _, p, q: jnp.sum(times_or_zero(p_dot, -_log(q)), -1),
-    lambda q_dot, _, p, q: jnp.sum(times_or_zero(q_dot, -ratio_or_zero(p, q)), -1),
+    lambda p_dot, _, axis, p, q: jnp.sum(times_or_zero(p_dot, -_log(q)), axis),
+    lambda q_dot, _, axis, p, q: jnp.sum(
+        times_or_zero(q_dot, -ratio_or_zero(p, q)), axis
+    ),
 )
 
 
@@ -194,9 +199,9 @@ def _log(p: jax.Array) -> jax.Array:
 _log.defjvps(lambda p_dot, _, p: times_or_zero(p_dot, 1 / p))
 
 
-@jax.custom_jvp
-def _divergence(p: jax.Array, q: jax.Array) -> jax.Array:
-    (result,) = over_classes(_divergence_equation, p, q)
+@along_axis
+def _divergence(axis: int, p: jax.Array, q: jax.Array) -> jax.Array:
+    (result,) = over_classes(_divergence_equation, axis, p, q)
     return result
 
 
@@ -213,8 +218,10 @@ def _divergence_equation(sums, p, q):
 
 derivatives(
     _divergence,
-    lambda p_dot, _, p, q: jnp.sum(times_or_zero(p_dot, _log_quotient(p, q)), -1),
-    lambda q_dot, _, p, q: jnp.sum(times_or_zero(q_dot, _complement(p, q)), -1),
+    lambda p_dot, _, axis, p, q: jnp.sum(
+        times_or_zero(p_dot, _log_quotient(p, q)), axis
+    ),
+    lambda q_dot, _, axis, p, q: jnp.sum(times_or_zero(q_dot, _complement(p, q)), axis),
 )
 
 

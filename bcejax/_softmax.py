@@ -28,7 +28,7 @@ from jax.typing import ArrayLike
 from bcejax import _arguments
 from bcejax._arguments import Argument, along_classes
 from bcejax._numerics import softmax as equations
-from bcejax._numerics.over_classes import as_rows
+from bcejax._numerics.over_classes import axis_of, one_axis
 from bcejax._range_check import in_range
 
 
@@ -206,24 +206,26 @@ def _integer_loss(axis, logits, labels, where, label_smoothing) -> jax.Array:
             f"got labels {y.shape} and logits {x.shape}."
         )
     rows = classes.logits(x.astype(_arguments.widened(x.dtype)))
-    most = rows.shape[-1]
+    along = axis_of(classes.axes, x.ndim)
+    most = rows.shape[along]
     label = _index(in_range(classes.one_a_row(y), "labels", 0, most - 1), most)
     if label_smoothing is None:
-        loss = equations.integer_loss(rows, label)
+        loss = equations.integer_loss(along, rows, label)
     else:
         amount = _arguments.scalar(label_smoothing, "label_smoothing")
         amount = in_range(amount.astype(rows.dtype), "label_smoothing", 0, 1)
         amount = jnp.broadcast_to(amount, label.shape)
-        loss = equations.smoothed_loss(rows, label, amount, _share(classes, rows))
+        share = _share(along, classes, rows)
+        loss = equations.smoothed_loss(along, rows, label, amount, share)
     return classes.one_a_row(loss).astype(x.dtype)
 
 
-def _share(classes: _arguments.Classes, rows: jax.Array) -> jax.Array:
+def _share(axis: int, classes: _arguments.Classes, rows: jax.Array) -> jax.Array:
     """1/classes for each class that `where` keeps."""
     if classes.where is None:
-        return jnp.full_like(rows, 1 / rows.shape[-1])
-    kept = as_rows(classes.where, classes.axes).astype(rows.dtype)
-    return kept / jnp.maximum(jnp.sum(kept, -1, keepdims=True), 1)
+        return jnp.full_like(rows, 1 / rows.shape[axis])
+    kept = one_axis(classes.where, classes.axes).astype(rows.dtype)
+    return kept / jnp.maximum(jnp.sum(kept, axis, keepdims=True), 1)
 
 
 def _index(y: jax.Array, classes: int) -> jax.Array:

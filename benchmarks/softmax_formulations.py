@@ -21,11 +21,12 @@ from _timing import milliseconds
 from family_speed import DENSE, INTEGER
 from speed import mean, value_and_grad
 
-from bcejax._numerics import by_reduction, by_slices
+from bcejax._numerics import by_slices, over_classes
+from bcejax._numerics.by_reduction import ByReduction
 
 ROUNDS = 7
 SHAPES = [(2_000_000, 10), (300_000, 64), (20_000, 1000), (2048, 32_768)]
-NUMBERS = {"FEW": 32, "LANES": 16, "MOST_SLICES": 32}
+NUMBERS = {"FEW": 32, "LANES": 16, "MOST_SLICES": 15}
 
 
 def in_sequence(combine, terms):
@@ -44,26 +45,23 @@ WAYS: dict[str, dict] = {
     "lanes of 8": {"LANES": 8},
     "lanes of 32": {"LANES": 32},
     "at most 16 slices": {"MOST_SLICES": 16},
-    "at most 64 slices": {"MOST_SLICES": 64},
+    "at most 32 slices": {"MOST_SLICES": 32},
     "single classes up to 64": {"FEW": 64},
     "rows not kept from being recomputed": {"used_twice": lambda rows: rows},
     "loss open to the caller's reduction": {"result": lambda rows: rows},
-    "plain reductions": {
-        name: getattr(by_reduction, name)
-        for name in vars(by_reduction)
-        if callable(getattr(by_reduction, name)) and hasattr(by_slices, name)
-    },
+    "plain reductions": {"BySlices": ByReduction},
 }
 
 
 @contextmanager
 def replaced(names: dict):
     """`by_slices` with other numbers or functions, and nothing traced kept."""
-    before = {name: getattr(by_slices, name) for name in names}
+    module = over_classes if "BySlices" in names else by_slices
+    before = {name: getattr(module, name) for name in names}
     jax.clear_caches()
-    vars(by_slices).update(names)
+    vars(module).update(names)
     yield
-    vars(by_slices).update(before)
+    vars(module).update(before)
     jax.clear_caches()
 
 

@@ -18,7 +18,10 @@ from bcejax import (
     softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels,
 )
-from bcejax._numerics import by_pairs, by_reduction, by_slices, softmax
+from bcejax._numerics import softmax
+from bcejax._numerics.by_pairs import ByPairs
+from bcejax._numerics.by_reduction import ByReduction
+from bcejax._numerics.by_slices import BySlices
 from bcejax.verify import bounds
 
 INF, NAN = jnp.inf, jnp.nan
@@ -357,7 +360,7 @@ def test_refusals_name_the_rule(call, message):
 # The ways to sum
 
 
-SUMS = by_slices, by_reduction, by_pairs
+SUMS = BySlices, ByReduction, ByPairs
 EQUATIONS = {
     "softmax": (softmax.softmax_equation, "x"),
     "log_softmax": (softmax.log_softmax_equation, "x"),
@@ -385,17 +388,50 @@ def test_sums_by_slices_are_those_by_reductions_and_by_pairs(classes):
     k[6] = classes  # stands for all that are out of range
     numbers = {"x": x, "y": y, "k": k}
 
+    def along_axis_0(way, equation, *arrays):
+        results = equation(way(-2), *(jnp.transpose(a) for a in arrays))
+        return [jnp.transpose(a) for a in results]
+
     @jax.jit
     def by_each_way(numbers):
-        return {
-            name: [equation(way, *map(numbers.get, letters)) for way in SUMS]
-            for name, (equation, letters) in EQUATIONS.items()
-        }
+        found = {}
+        for name, (equation, letters) in EQUATIONS.items():
+            arrays = [numbers[letter] for letter in letters]
+            found[name] = [equation(way(-1), *arrays) for way in SUMS]
+            found[name] += [along_axis_0(way, equation, *arrays) for way in SUMS]
+        return found
 
     for name, (expected, *others) in by_each_way(numbers).items():
         for got in others:
             for a, b in zip(got, expected, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_many_classes_on_the_first_axis():
+    # 100 are more than are slices of their own, and no multiple of the slices' width.
+    rng = np.random.default_rng(0)
+    x = np.round(5 * rng.normal(size=(100, 6)))  # with ties
+    x[:, 1], x[97, 1] = -np.inf, 3  # one class takes all
+    x[42, 2] = -np.inf
+    label = np.array([99, 97, 0, 16, 96, 50])
+    one_hot_label = np.arange(100)[:, None] == label
+    mass = np.exp(x - x.max(0))
+    gradient = mass / mass.sum(0) - one_hot_label
+    expected = np.log(mass.sum(0)) + x.max(0) - x[label, range(6)]
+
+    def both(x):
+        losses = (
+            integer(x, label, axis=0),
+            softmax_cross_entropy(x, one_hot_label, axis=0),
+        )
+        return sum(loss.sum() for loss in losses), losses
+
+    slopes, losses = jax.grad(both, has_aux=True)(jnp.float32(x))
+    for loss in losses:
+        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(slopes, 2 * gradient, rtol=3e-6, atol=1e-7)
+    _, losses = both(jnp.float32(x).at[98, 3].set(jnp.nan))
+    assert np.isnan(losses)[:, 3].all() and np.isnan(losses).sum() == 2
 
 
 def reductions(function, *arrays):

@@ -5,68 +5,119 @@ and hands one without a select to a library (YNNPACK) that drops NaN from a maxi
 may take a wrong iota: docs/xla.md. A sum that is written as a + b + c + … of slices is
 neither: it is one element-wise loop over rows, which LLVM vectorises, selects and all.
 
-Up to `FEW` classes a slice is one class. Beyond, a slice is some `LANES` classes or
-more, and its place in the slice is a lane: first each lane is summed, then the lanes.
+Few classes are a slice each. Many are taken in slices of several, whose place in the
+slice is a lane: first each lane is summed, then the lanes. Slices are cut along the
+axis that the classes have in memory. Where that is not the last one, a slice is whole
+rows of memory.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bcejax._numerics.tops import tops_of
+from bcejax._numerics.by_reduction import ByReduction
 
 # Measured in benchmarks/softmax_formulations.py. Compile time grows with the number of
 # slices.
 FEW = 32  # classes that are slices of their own
+FEW_NOT_LAST = 64  # the same, if the axis of the classes is not the last one
 LANES = 16  # the width of a slice, at least
-MOST_SLICES = 32
+MOST_SLICES = 15  # of 16 and more XLA's CPU stores what is sliced: docs/xla.md
 
 
-def top(x: jax.Array) -> jax.Array:
-    """The largest of each row. Beyond `FEW` classes it may pass over NaN."""
-    if not _few(x):
-        return jnp.max(x, -1)
-    return used_twice(_fold(jnp.maximum, [x[..., at] for at, *_ in _slices(x)]))
+class BySlices(ByReduction):
+    def top(self, x: jax.Array) -> jax.Array:
+        if not self._few(x):
+            return jnp.max(x, self.axis)
+        return used_twice(_fold(jnp.maximum, self._each_class(x)))
 
+    def total(self, term, arrays, rows) -> jax.Array:
+        lanes = self._lanes(term, arrays, rows)
+        if not self._few(arrays[0]):
+            lanes = self._sum_of_lanes(used_twice(lanes))
+        return used_twice(lanes)
 
-def total(term, arrays, rows) -> jax.Array:
-    """Σ_k of term(k, arrays at k, rows), a number a row."""
-    lanes = _lanes(term, arrays, rows)
-    return used_twice(lanes if _few(arrays[0]) else _sum_of_lanes(result(lanes)))
+    def all_but_one_top(self, x, top, measure, rows) -> jax.Array:
+        def rest(_, x, top, *rows):
+            return jnp.where(x == top, 0, measure(x, *rows))
 
+        def is_top(_, x, top):
+            return (x == top).astype(x.dtype)
 
-def all_but_one_top(x, top, measure, rows) -> jax.Array:
-    """Σ of measure(x, rows) ≥ 0 over all but one of the largest classes, worth 1."""
-    rest = _lanes(
-        lambda _, x, t, *r: jnp.where(x == t, 0, measure(x, *r)), (x,), (top, *rows)
-    )
-    ties = _lanes(lambda _, x, t: (x == t).astype(x.dtype), (x,), (top,))
-    if _few(x):
-        return used_twice(rest + (ties - 1))
-    # One of the largest is left out of each lane that has any. XLA's CPU would need a
-    # second loop over x to say which lanes those are: they are marked by their sign.
-    lanes = rest + jnp.maximum(ties - 1, 0)
-    lanes = used_twice(jnp.where(ties > 0, -lanes, lanes))
-    left_out = _sum_of_lanes(jnp.signbit(lanes).astype(x.dtype))
-    return used_twice(_sum_of_lanes(jnp.abs(lanes)) + (left_out - 1))
+        lanes = self._lanes(rest, (x,), (top, *rows))
+        ties = self._lanes(is_top, (x,), (top,))
+        if self._few(x):
+            return used_twice(lanes + (ties - 1))
+        # One of the largest is left out of each lane that has any. XLA's CPU would need
+        # a second loop over x to say which lanes those are: they are marked by their
+        # sign.
+        lanes += jnp.maximum(ties - 1, 0)
+        lanes = used_twice(jnp.where(ties > 0, -lanes, lanes))
+        left_out = self._sum_of_lanes(jnp.signbit(lanes).astype(x.dtype))
+        return used_twice(self._sum_of_lanes(jnp.abs(lanes)) + (left_out - 1))
 
+    def weighted(self, y, measure, arrays, rows, level) -> jax.Array:
+        def cost(_, y, *rest):
+            *arguments, level = rest
+            return jnp.where(y == 0, 0, y * (measure(*arguments) + level))
 
-def weighted(y, measure, arrays, rows, level) -> jax.Array:
-    """Σ y (measure(arrays, rows) + level) over the classes with y ≠ 0."""
+        return self.total(cost, (y, *arrays), (*rows, level))
 
-    def term(_, y, *rest):
-        *arguments, level = rest
-        return jnp.where(y == 0, 0, y * (measure(*arguments) + level))
+    def at(self, x: jax.Array, label: jax.Array) -> jax.Array:
+        if self._few(x):
+            # A sum. A gather would be fused with the loss, and keep LLVM from
+            # vectorising it.
+            return super().at(x, label)
+        (label,) = self.beside(label)
+        found = jnp.take_along_axis(x, label, self.axis, mode="fill")
+        return jnp.squeeze(found, self.axis)
 
-    return total(term, (y, *arrays), (*rows, level))
+    def result(self, rows: jax.Array) -> jax.Array:
+        return result(rows)
 
+    def _few(self, x: jax.Array) -> bool:
+        return x.shape[self.axis] <= (FEW if self.axis == -1 else FEW_NOT_LAST)
 
-def at(x: jax.Array, label: jax.Array) -> jax.Array:
-    """x of the class `label` of each row; NaN where there is no such class."""
-    return jnp.take_along_axis(x, label[..., None], -1, mode="fill")[..., 0]
+    def _lanes(self, term, arrays, rows) -> jax.Array:
+        """The sums over slices, `[..., lanes, ...]`, or `[..., ...]` if a slice is one
+        class."""
+        if self._few(arrays[0]):
+            classes = zip(*map(self._each_class, arrays), strict=True)
+            return _fold(jnp.add, [term(k, *x, *rows) for k, x in enumerate(classes)])
+        rows, terms = self.beside(*rows), []
+        for k, is_new, parts in self._slices(*arrays):
+            part = term(k, *parts, *rows)
+            terms.append(part if is_new is None else jnp.where(is_new, part, 0))
+        return _fold(jnp.add, terms)
 
+    def _slices(self, *arrays):
+        """Of each slice its classes, which of them are not in another, and itself."""
+        n = arrays[0].shape[self.axis]
+        width = max(LANES, -(-n // (MOST_SLICES * LANES)) * LANES)
+        along = (-1, *(1,) * (-1 - self.axis))
+        done = 0
+        for stop in [*range(width, n, width), n]:
+            # The last slice is of the same width, so that it overlaps the one before.
+            start = stop - width
+            k = np.arange(start, stop, dtype=np.int32).reshape(along)
+            at = partial(jax.lax.slice_in_dim, axis=self.axis)
+            parts = [at(a, start, stop) for a in arrays]
+            yield k, None if start == done else k >= done, parts
+            done = stop
 
-top_and_others, top_and_rest, top_and_at = tops_of(top, total, at, all_but_one_top)
+    def _sum_of_lanes(self, lanes: jax.Array) -> jax.Array:
+        """Their sum, a number a row, by slices again until they are few."""
+        while not self._few(lanes):
+            lanes = used_twice(self._lanes(lambda _, lane: lane, (lanes,), ()))
+        return _fold(jnp.add, self._each_class(lanes))
+
+    def _each_class(self, x: jax.Array) -> list[jax.Array]:
+        return [
+            jax.lax.index_in_dim(x, k, self.axis, keepdims=False)
+            for k in range(x.shape[self.axis])
+        ]
 
 
 def used_twice(rows: jax.Array) -> jax.Array:
@@ -88,37 +139,6 @@ def result(rows: jax.Array) -> jax.Array:
     return jnp.where(rows == rows, rows, jnp.nan)
 
 
-def _few(x: jax.Array) -> bool:
-    return x.shape[-1] <= FEW
-
-
-def _lanes(term, arrays, rows) -> jax.Array:
-    """The sums over slices, `[..., lanes]`, or `[...]` if a slice is one class."""
-    if not _few(arrays[0]):
-        rows = [row[..., None] for row in rows]
-    terms = []
-    for at, k, is_new in _slices(arrays[0]):
-        part = term(k, *(a[..., at] for a in arrays), *rows)
-        terms.append(part if is_new is None else jnp.where(is_new, part, 0))
-    return _fold(jnp.add, terms)
-
-
-def _slices(x: jax.Array):
-    """The index of each slice, its classes, and which of those are not in another."""
-    n = x.shape[-1]
-    if _few(x):
-        return [(k, k, None) for k in range(n)]
-    width = max(LANES, -(-n // (MOST_SLICES * LANES)) * LANES)
-    numbers = np.arange(n, dtype=np.int32)
-    starts = range(0, n - width + 1, width)
-    slices = [slice(start, start + width) for start in starts]
-    whole = [(at, numbers[at], None) for at in slices]
-    if n % width == 0:
-        return whole
-    last = slice(n - width, n)  # of the same width, so that it overlaps the one before
-    return [*whole, (last, numbers[last], numbers[last] >= slices[-1].stop)]
-
-
 def _fold(combine, terms) -> jax.Array:
     """In pairs, then pairs of pairs: rounding errors grow with log n and not with n."""
     terms = list(terms)
@@ -126,10 +146,3 @@ def _fold(combine, terms) -> jax.Array:
         pairs = zip(terms[::2], terms[1::2], strict=False)
         terms = [combine(*pair) for pair in pairs] + terms[len(terms) // 2 * 2 :]
     return terms[0]
-
-
-def _sum_of_lanes(lanes: jax.Array) -> jax.Array:
-    """Their sum, a number a row, by slices again until they are few."""
-    while not _few(lanes):
-        lanes = result(_lanes(lambda _, lane: lane, (lanes,), ()))
-    return _fold(jnp.add, [lanes[..., k] for k in range(lanes.shape[-1])])

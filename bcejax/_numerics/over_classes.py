@@ -5,33 +5,36 @@ from math import prod
 
 import jax
 
-from bcejax._numerics import by_pairs, by_reduction, by_slices
 from bcejax._numerics.by_device import by_device
+from bcejax._numerics.by_pairs import ByPairs
+from bcejax._numerics.by_reduction import ByReduction
+from bcejax._numerics.by_slices import BySlices
 
 
-def over_classes(equation, *arrays) -> tuple[jax.Array, ...]:
-    """`equation(sums, *arrays)` of arrays `[..., classes]` or `[...]`.
+def over_classes(equation, axis: int, *arrays) -> tuple[jax.Array, ...]:
+    """`equation(sums, *arrays)` of arrays with classes along `axis`, or without.
 
-    The equation adds its terms by the functions of `sums`, which is one of three
-    modules: `by_slices` on one CPU, `by_pairs` on one accelerator, `by_reduction`
-    elsewhere.
+    The axis is counted from the end of an array that has it, the first at least. The
+    equation adds its terms by the functions of `sums`, which are `BySlices` on one CPU,
+    `ByPairs` on one accelerator, `ByReduction` elsewhere.
     """
-    elsewhere = partial(equation, by_reduction)
+    elsewhere = partial(equation, ByReduction(axis))
     with_classes = [a for a in arrays if a.ndim == arrays[0].ndim]
-    if arrays[0].shape[-1] == 0 or any(map(_is_sharded_over_classes, with_classes)):
+    is_sharded = any(_is_sharded_along(axis, a) for a in with_classes)
+    if arrays[0].shape[axis] == 0 or is_sharded:
         return elsewhere(*arrays)
     return by_device(
-        partial(equation, by_slices),
+        partial(equation, BySlices(axis)),
         elsewhere,
         *arrays,
-        one_accelerator=partial(equation, by_pairs),
+        one_accelerator=partial(equation, ByPairs(axis)),
     )
 
 
-def _is_sharded_over_classes(x: jax.Array) -> bool:
+def _is_sharded_along(axis: int, x: jax.Array) -> bool:
     # On a mesh with Explicit axes the type says so. On Auto axes only XLA knows.
     spec = tuple(getattr(getattr(jax.typeof(x), "sharding", None), "spec", ()))
-    return len(spec) == x.ndim and spec[-1] is not None
+    return len(spec) == x.ndim and spec[axis] is not None
 
 
 def each(function, *arrays) -> jax.Array:
@@ -51,19 +54,29 @@ def each(function, *arrays) -> jax.Array:
     return result
 
 
-def as_rows(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """The axes moved to the end, in the order given, and made one."""
-    x = x.transpose(_permutation(x.ndim, axes))
+def axis_of(axes: tuple[int, ...], ndim: int) -> int:
+    """The axis of the classes in what `one_axis` makes, counted from the end."""
+    return axes[0] - ndim if len(axes) == 1 else -1
+
+
+def one_axis(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Several axes moved to the end, in the order given, and made one.
+
+    A single one stays where it is, and the array as it lies in memory.
+    """
     if len(axes) == 1:
         return x
+    x = x.transpose(_permutation(x.ndim, axes))
     batch = x.shape[: x.ndim - len(axes)]
     return x.reshape(*batch, prod(x.shape[len(batch) :]))
 
 
-def from_rows(rows: jax.Array, shape, axes: tuple[int, ...]) -> jax.Array:
-    """What `as_rows` made of an array of this shape, as it was."""
+def from_one_axis(x: jax.Array, shape, axes: tuple[int, ...]) -> jax.Array:
+    """What `one_axis` made of an array of this shape, as it was."""
+    if len(axes) == 1:
+        return x
     order = _permutation(len(shape), axes)
-    moved = rows.reshape([shape[i] for i in order])
+    moved = x.reshape([shape[i] for i in order])
     return moved.transpose([order.index(i) for i in range(len(shape))])
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bcejax._numerics.derivatives import derivatives
+from bcejax._numerics.derivatives import along_axis, derivatives
 from bcejax._numerics.log1p import is_near, log1p, x_minus_log1p
 from bcejax._numerics.over_classes import over_classes
 from bcejax._numerics.softmax import (
@@ -38,9 +38,9 @@ from bcejax._numerics.softmax import (
 # Entropy
 
 
-@jax.custom_jvp
-def entropy_of_logits(x: jax.Array) -> jax.Array:
-    (result,) = over_classes(entropy_equation, x)
+@along_axis
+def entropy_of_logits(axis: int, x: jax.Array) -> jax.Array:
+    (result,) = over_classes(entropy_equation, axis, x)
     return result
 
 
@@ -66,7 +66,10 @@ def uniform(x: jax.Array) -> jax.Array:
 
 
 # As log n − H is the divergence from the uniform distribution.
-entropy_of_logits.defjvps(lambda t, _, x: -jnp.sum(t * slope_in_p(x, uniform(x)), -1))
+derivatives(
+    entropy_of_logits,
+    lambda t, _, axis, x: -jnp.sum(t * slope_in_p(axis, x, uniform(x)), axis),
+)
 
 
 # Divergence
@@ -114,7 +117,8 @@ def logit_difference(a, b, top, top_q) -> jax.Array:
 
 def centre_of(sums, a, b, top, top_q):
     """b_c, and b_c − a_c, of the largest b among the classes where a is largest."""
-    at_top = sums.top(jnp.where(a == top[..., None], b, -jnp.inf))
+    (top_of_all,) = sums.beside(top)
+    at_top = sums.top(jnp.where(a == top_of_all, b, -jnp.inf))
     return at_top, logit_difference(top, at_top, top, top_q)
 
 
@@ -143,9 +147,9 @@ def pair_of(sums, a, b) -> tuple[Pair, jax.Array, jax.Array]:
     return pair, b_c, 0 * (levels[0] + levels[1])
 
 
-@jax.custom_jvp
-def divergence_of_logits(a: jax.Array, b: jax.Array) -> jax.Array:
-    (result,) = over_classes(divergence_equation, a, b)
+@along_axis
+def divergence_of_logits(axis: int, a: jax.Array, b: jax.Array) -> jax.Array:
+    (result,) = over_classes(divergence_equation, axis, a, b)
     return result
 
 
@@ -176,15 +180,15 @@ LARGE = 10  # e^10 smallest normal floats are far below any digit of a sum
 
 derivatives(
     divergence_of_logits,
-    lambda a_dot, _, a, b: jnp.sum(a_dot * slope_in_p(a, b), -1),
-    lambda b_dot, _, a, b: jnp.sum(b_dot * slope_in_q(a, b), -1),
+    lambda a_dot, _, axis, a, b: jnp.sum(a_dot * slope_in_p(axis, a, b), axis),
+    lambda b_dot, _, axis, a, b: jnp.sum(b_dot * slope_in_q(axis, a, b), axis),
 )
 
 
-@jax.custom_jvp
-def slope_in_p(a: jax.Array, b: jax.Array) -> jax.Array:
+@along_axis
+def slope_in_p(axis: int, a: jax.Array, b: jax.Array) -> jax.Array:
     # p_k (Σ_j p_j d_j − d_k)
-    (slope,) = over_classes(slope_in_p_equation, a, b)
+    (slope,) = over_classes(slope_in_p_equation, axis, a, b)
     return slope
 
 
@@ -200,47 +204,45 @@ def slope_in_p_equation(sums, a, b):
 
     rows = top, finite_top, top_q, centre
     mean = sums.total(pull, (a, b), rows) * scale
-    top, finite_top, top_q, centre, scale, mean = (
-        row[..., None] for row in (*rows, scale, mean)
-    )
+    top, finite_top, top_q, centre, scale, mean = sums.beside(*rows, scale, mean)
     d = logit_difference(a, b, top, top_q) - centre
     return (mass_of(a, finite_top) * (mean - d) * scale,)
 
 
-def slope_in_p_along_p(a_dot, slope, a, b):
+def slope_in_p_along_p(a_dot, slope, axis, a, b):
     # The product rule: p moves by p c(a_dot), with c(t) = t − Σ p t, and d by −a_dot.
-    p, _ = softmax(a)
-    along = jnp.sum(slope * a_dot, -1, keepdims=True)
-    return (slope + p) * centred(p, a_dot) - p * along
+    p, _ = softmax(axis, a)
+    along = jnp.sum(slope * a_dot, axis, keepdims=True)
+    return (slope + p) * centred(axis, p, a_dot) - p * along
 
 
 derivatives(
     slope_in_p,
     slope_in_p_along_p,
-    lambda b_dot, _, a, b: -softmax_along(b_dot, a),
+    lambda b_dot, _, axis, a, b: -softmax_along(axis, b_dot, a),
 )
 
 
-@jax.custom_jvp
-def slope_in_q(a: jax.Array, b: jax.Array) -> jax.Array:
+@along_axis
+def slope_in_q(axis: int, a: jax.Array, b: jax.Array) -> jax.Array:
     # q − p
-    (slope,) = over_classes(slope_in_q_equation, a, b)
+    (slope,) = over_classes(slope_in_q_equation, axis, a, b)
     return slope
 
 
 def slope_in_q_equation(sums, a, b):
     pair, _, zero = pair_of(sums, a, b)
-    pair = Pair(*(row[..., None] for row in pair))
+    (zero,), pair = sums.beside(zero), Pair(*sums.beside(*pair))
     p, q = pair.probabilities(a, b)
     d, shift = pair.difference(a, b), pair.shift
     # Of r = d − δ the error grows with |d| and |δ|, those of p and q do not.
     small = jnp.abs(d) + jnp.abs(shift) <= 2
     slope = jnp.where(small, p * jnp.expm1(d - shift), q - p)
-    return (slope + zero[..., None],)
+    return (slope + zero,)
 
 
 derivatives(
     slope_in_q,
-    lambda a_dot, _, a, b: -softmax_along(a_dot, a),
-    lambda b_dot, _, a, b: softmax_along(b_dot, b),
+    lambda a_dot, _, axis, a, b: -softmax_along(axis, a_dot, a),
+    lambda b_dot, _, axis, a, b: softmax_along(axis, b_dot, b),
 )
