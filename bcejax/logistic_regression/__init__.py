@@ -20,16 +20,20 @@ Inference
 Separation, where there is no optimum
   separation      which coefficients run away, and where to, by a linear program
 
+Many devices
+  shard_rows      an equal part of the rows on each of them
+
 How good the predictions are is for `bcejax.metrics` to say.
 
-All but `summary` and `separation` are pure functions: jit them, vmap them over
-penalties, weights or starts, and give them sharded arrays.
+All but `summary`, `separation` and `shard_rows` are pure functions: jit them, vmap them
+over penalties, weights or starts, and give them sharded arrays.
 """
 
 from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._separation import separation
+from bcejax.logistic_regression._shards import shard_rows
 from bcejax.logistic_regression._summary import Coefficient, Summary, summary
 
 __all__ = [
@@ -41,5 +45,6 @@ __all__ = [
     "predict_logits",
     "predict_probs",
     "separation",
+    "shard_rows",
     "summary",
 ]

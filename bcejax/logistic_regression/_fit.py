@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from bcejax._sharding import replicated
+from bcejax._sharding import is_split, left_to_xla, replicated
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
@@ -109,6 +109,10 @@ def fit(
 def compiled_fit(
     given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None
 ) -> tuple[Fit, jax.Array]:
+    if is_split(jnp.asarray(given.features), 1):
+        options = fit_intercept, solver, batch_size
+        again = left_to_xla(lambda *data: compiled_fit(*data, *options), given.features)
+        return again(given, init, tol, max_steps, key)
     data = checked_problem(*given)
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
