@@ -11,10 +11,17 @@ from bcejax._sharding import replicated
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
-from bcejax.logistic_regression._large import sample_for_hessian, warm_start
-from bcejax.logistic_regression._newton import State, minimise, next_step
-from bcejax.logistic_regression._objective import objective
-from bcejax.logistic_regression._outcome import Fit, Found, Options, outcome
+from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
+from bcejax.logistic_regression._newton import minimise
+from bcejax.logistic_regression._objective import objective, penalty_curvature
+from bcejax.logistic_regression._outcome import (
+    Fit,
+    Found,
+    Options,
+    norm_by_deviations,
+    outcome,
+)
+from bcejax.logistic_regression._overlap import shown
 from bcejax.logistic_regression._problem import (
     Params,
     Problem,
@@ -22,6 +29,7 @@ from bcejax.logistic_regression._problem import (
     checked_problem,
 )
 from bcejax.logistic_regression._rows import linear
+from bcejax.logistic_regression._scaling import Scaling
 
 
 def fit(
@@ -101,39 +109,63 @@ def compiled_fit(
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
         check_batches(solver, batch_size, len(data.features), key)
+    sample = sample_for_hessian(data, fit_intercept)
+    if init is not None and isinstance(solver, str):
+        start = better_start(data, start, max_steps)
     if solver == "newton":
-        found = by_newton(data, start, fit_intercept, tol, max_steps)
+        found = by_newton(data, sample, start, tol, max_steps)
+    elif solver == "lbfgs":
+        found = by_lbfgs(data, sample.at, start, tol, max_steps)
     else:
+        batches = None if batch_size is None else (len(data.features), batch_size, key)
         loss_of = partial(free_objective, data, fit_intercept)
-        if batch_size is None:
-            state = descend(solver, start, loss_of, tol, max_steps)
-        else:
-            batches = len(data.features), batch_size, key
-            state = descend_in_batches(solver, start, loss_of, *batches, tol, max_steps)
-        found = seen_by_newton(data, state, fit_intercept)
-    model = outcome(found, data, tol)
+        found = by_optax(solver, sample.at, start, loss_of, batches, tol, max_steps)
+    model = outcome(found, shown(data, sample, found.params), sample.at, data.l2, tol)
     return model, is_sound(given, model.loss + model.gradient_norm)
 
 
-def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
-    sample = rows, at = sample_for_hessian(data, fit_intercept)
+def better_start(data: Problem, start: Params, max_steps) -> Params:
+    """The start, or 0 if that is better: far off, the loss is next to flat."""
+    zeros = jax.tree.map(jnp.zeros_like, start)
+    better = objective(zeros, data) < objective(start, data)
+    return jax.tree.map(partial(jnp.where, better & (max_steps > 0)), zeros, start)
+
+
+def by_newton(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
+    at = sample.at
     state = warm_start(data, sample, start, tol, max_steps)
     state = minimise(data, at, state, tol, max_steps)
-    return Found(
-        at.params(state.point),
-        state.loss,
-        at.slope(state.gradient),
-        state.steps,
-        *next_step(rows, at, state),
+    return Found(at.params(state.point), state.loss, state.gradient, state.steps)
+
+
+def by_lbfgs(data: Problem, at: Scaling, start: Params, tol, max_steps) -> Found:
+    """L-BFGS in coordinates in which the curvature at logits of 0 is about 1."""
+    root = jnp.sqrt(1 / 4 + penalty_curvature(data, at))
+    state = descend(
+        "lbfgs",
+        root * at.point(start),
+        lambda u: objective(at.params(u / root), data),
+        tol,
+        max_steps,
+        lambda gradient: norm_by_deviations(at, root * gradient),
     )
+    params, loss, gradient, steps, _ = state
+    return Found(at.params(params / root), loss, root * gradient, steps)
 
 
-def seen_by_newton(data: Problem, found, fit_intercept) -> Found:
-    """Where a first-order search ended, and the step Newton would take from there."""
-    rows, at = sample_for_hessian(data, fit_intercept)
-    params, loss, gradient, steps, _ = found
-    state = State(at.point(params), loss, at.gradient(gradient), steps)
-    return Found(params, loss, gradient, steps, *next_step(rows, at, state))
+def by_optax(solver, at: Scaling, start: Params, loss_of, batches, tol, max_steps):
+    def norm(gradient):
+        return norm_by_deviations(at, at.gradient(gradient))
+
+    if batches is None:
+        state = descend(solver, start, loss_of, tol, max_steps, norm)
+    else:
+        rows, size, key = batches
+        state = descend_in_batches(
+            solver, start, loss_of, rows, size, key, tol, max_steps, norm
+        )
+    params, loss, gradient, steps, _ = state
+    return Found(params, loss, at.gradient(gradient), steps)
 
 
 def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):

@@ -30,7 +30,7 @@ from bcejax.logistic_regression._outcome import (
     rounding_of,
     unfinished,
 )
-from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._problem import Problem
 from bcejax.logistic_regression._scaling import Scaling, positive_or_one
 
 MOST_COLUMNS = 1999  # for which H is stored
@@ -126,15 +126,6 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     return jax.lax.while_loop(
         lambda trial: ~trial.falls & (trial.length > SHORTEST * longest), halve, twice
     )
-
-
-def next_step(data: Problem, at: Scaling, state: State) -> tuple[Params, jax.Array]:
-    """The step −H⁻¹ g that would follow, and the Newton decrement √(gᵀ H⁻¹ g)."""
-    step = newton_step(data, at, state, CG_LAST_RESIDUAL)
-    # Conjugate gradients return 0 where the product with H is NaN: that proves nothing.
-    failed = jnp.all(step == 0) & jnp.any(state.gradient != 0)
-    decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
-    return at.params(step), jnp.where(failed, jnp.nan, decrement)
 
 
 # The step p = −H⁻¹ g
