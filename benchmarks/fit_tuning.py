@@ -157,8 +157,6 @@ NUMBERS = {
     (_first_order, "MEMORY"): ((5, 10, 20, 40), ("L-BFGS", MANY[1])),
 }
 VERDICTS = {
-    (_outcome, "FAR"): (0.005, 0.05, 0.5, 5),
-    (_outcome, "BACK"): (1e-5, 1e-3, 0.1),
     (_covariance, "LOST"): (1, 4, 16),
 }
 

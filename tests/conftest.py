@@ -72,6 +72,7 @@ QUICKLY_COMPILED = {
     "test_peers",
     "test_softmax",
     "test_softmax_information",
+    "test_verdicts",
     "test_verify",
 }
 

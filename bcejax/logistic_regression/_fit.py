@@ -49,8 +49,8 @@ def fit(
 ) -> Fit:
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
-    Columns on one scale make every first-order solver faster: standardise first. Newton
-    does not mind. Where columns are collinear, constant, or more than the rows, and
+    Columns on one scale make an optax optimiser faster: standardise first. "newton" and
+    "lbfgs" do so themselves. Where columns are collinear, constant, or more than the rows, and
     there is no penalty, it returns one of the many optima, of moderate weights.
 
     Args:
@@ -64,12 +64,13 @@ def fit(
         weight 0 does not count, whatever it holds.
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
-      init: where to start: a `Fit` or (weights, bias). Zeros by default.
+      init: where to start: a `Fit` or (weights, bias). Zeros by default, and with
+        "newton" and "lbfgs" also if the loss of zeros is less.
       solver: "newton", at home with columns of any scale; "lbfgs", or any optax
         optimiser of plain parameters, such as `optax.adam(0.1)`. Make it once: each new
         one compiles anew.
-      tol: stop when no component of the gradient exceeds this; with "newton" none may
-        exceed 100 tol per standard deviation of its column either.
+      tol: stop when no component of the gradient exceeds this, and none exceeds 100 tol
+        per standard deviation of its column.
       max_steps: stop after so many steps; with `batch_size`, after so many epochs.
       batch_size: rows a step, in a new order every epoch. For optax optimisers.
       key: of the randomness of the batches, such as `jax.random.key(0)`.

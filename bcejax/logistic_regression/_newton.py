@@ -36,6 +36,7 @@ from bcejax.logistic_regression._scaling import Scaling, positive_or_one
 MOST_COLUMNS = 1999  # for which H is stored
 LONGEST = 20  # step of a coefficient of a column of deviation 1, and of the logits
 ARMIJO = 1e-4  # of the promised fall, which a step must achieve
+NEAR = 1e-5  # of the loss: the last step is one that promises no more than this
 SHORTEST = 2.0**-20  # of the step, below which it is not halved again
 STIFFER = 30  # times the ridge, where H + ridge has no factor
 CG_STEPS = 200
@@ -74,14 +75,17 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
     norm = partial(norm_by_deviations, at)
 
     def goes_on(carry):
-        state, difference = carry
-        left = norm(state.gradient)
+        state, difference, promised = carry
+        # Columns that are nearly collinear may promise much by a tiny gradient.
+        far = promised > jnp.maximum(NEAR * jnp.abs(state.loss), tol)
+        left = jnp.where(far, jnp.inf, norm(state.gradient))
         return difference & unfinished(left, state.steps, tol, max_steps)
 
     def advance(carry):
-        state, _ = carry
+        state, *_ = carry
         step = newton_step(data, at, state, CG_RESIDUAL)
         longest = longest_length(data, at, state, step)
+        promised = -(step @ state.gradient) / 2  # half the square of the decrement
         trial = line_search(of_data, state, step, longest)
         take, difference = progress(
             (state.loss, norm(state.gradient)), (trial.loss, norm(trial.gradient))
@@ -89,9 +93,10 @@ def minimise(data: Problem, at: Scaling, start: State, tol, max_steps) -> State:
         point = state.point + trial.length * step
         moved = State(point, trial.loss, trial.gradient, state.steps)
         state = jax.tree.map(partial(jnp.where, trial.falls & take), moved, state)
-        return state._replace(steps=state.steps + 1), trial.falls & difference
+        state = state._replace(steps=state.steps + 1)
+        return state, trial.falls & difference, promised
 
-    carry = start, jnp.ones_like(start.loss, bool)
+    carry = start, jnp.ones_like(start.loss, bool), jnp.zeros_like(start.loss)
     return jax.lax.while_loop(goes_on, advance, carry)[0]
 
 

@@ -2,16 +2,18 @@
 
 A search of any solver stops
 
-  at the tolerance  when no component of the gradient exceeds `tol`. For Newton's method
-                    none may exceed PER_DEVIATION · tol per deviation of its column
-                    either, as the component of a column of scale 1e-6 is always tiny;
+  at the tolerance  when no component of the gradient exceeds `tol`, and none
+                    PER_DEVIATION · tol per deviation of its column, as the component
+                    of a column of scale 1e-6 is always tiny;
   at the rounding   of the loss, for Newton's method: when a step makes no difference
                     any more (`progress`);
   at `max_steps`    or when the gradient is NaN.
 
-The fit has converged if the tolerance is met, or if the loss is within its rounding of
-the least: near the optimum what is left to gain is gᵀH⁻¹g / 2, half the square of the
-Newton decrement. And the data must not be separated, in which case there is no optimum.
+Near the optimum what is left to gain is gᵀH⁻¹g / 2, half the square of the Newton
+decrement. The fit has converged if the tolerance is met and what is left is at most the
+share LEFT of the loss, or `tol` if that is more; or if what is left is within the
+rounding of the loss. And the data must not be separated (`_overlap`), in which case
+there is no optimum.
 """
 
 from dataclasses import dataclass
@@ -57,8 +59,10 @@ class Fit(NamedTuple):
       loss: `()`, the minimised objective, penalty included, in nats a row.
       gradient_norm: `()`, largest absolute component of the gradient of `loss`.
       steps: `()`, how many steps were taken over all rows.
-      converged: `()`, whether `gradient_norm` is within the tolerance, or the loss
-        within its rounding of the least, and the data are not separated.
+      converged: `()`, whether the gradient is within the tolerance, what the loss can
+        still fall, half the square of `newton_decrement`, is at most 1e-6 of it, or
+        `tol` of it if that is more, and the data are not separated. A loss within its
+        rounding of the least needs no gradient within the tolerance.
       newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
         above its least value, near it. H is that of a sample of very many rows.
       separated: `()`, whether there is a direction in which the weights can grow for

@@ -43,7 +43,7 @@ WRONG = 2.0  # logits on the wrong side, beyond which no row is
 STRIDE = 4.0  # logits, the most that a row moves at once
 FIRST = 0.5  # of the digits of the dtype, which α may differ by where the fit ended
 DEPTH = 0.8  # and afterwards
-MOST_STEPS = 30
+MOST_STEPS = 50
 STEPS_IF_LARGE = 4
 
 
