@@ -30,6 +30,7 @@ from bcejax.logistic_regression import (
     _newton,
     _objective,
     _outcome,
+    _overlap,
     _rows,
     _scaling,
     covariance,
@@ -134,6 +135,7 @@ NUMBERS = {
     (_outcome, "NOISE"): ((1, 4, 16), (*SMALL, "nearly equal")),
     (_outcome, "PER_DEVIATION"): ((10, 100, 1000), (*SMALL, MANY[0])),
     (_outcome, "FASTER"): ((0.25, 0.5, 0.75), (*SMALL, "nearly equal")),
+    (_newton, "NEAR"): ((1e-7, 1e-5, 1e-3), (*SMALL, "nearly equal")),
     (_newton, "MOST_COLUMNS"): ((299, 1999), ("20,000 × 300",)),
     (_newton, "LONGEST"): ((5, 20, 80), ("far start", "wrong side")),
     (_newton, "ARMIJO"): ((1e-6, 1e-4, 1e-2, 0.1), SMALL),
@@ -141,7 +143,7 @@ NUMBERS = {
     (_newton, "STIFFER"): ((3, 30, 300), ("constant columns", "nearly equal")),
     (_newton, "CG_STEPS"): ((50, 200, 800), ("5,000 × 2,100",)),
     (_newton, "CG_RESIDUAL"): ((0.01, 0.1, 0.5), ("5,000 × 2,100",)),
-    (_newton, "CG_LAST_RESIDUAL"): ((1e-3, 1e-2, 0.1), ("5,000 × 2,100",)),
+    (_overlap, "CG_LAST_RESIDUAL"): ((1e-3, 1e-2, 0.1), ("5,000 × 2,100",)),
     (_large, "SMALL"): ((2**26, 2**28, 2**30), ("raw columns", *MANY)),
     (_large, "LEAST_ROWS"): ((2, 4, 8), ("20,000 × 300",)),
     (_large, "MOST_ROWS"): ((20, 50, 200), MANY),
@@ -157,6 +159,17 @@ NUMBERS = {
     (_first_order, "MEMORY"): ((5, 10, 20, 40), ("L-BFGS", MANY[1])),
 }
 VERDICTS = {
+    (_outcome, "LEFT"): (1e-8, 1e-6, 1e-4),
+    (_overlap, "HALF"): (0.1, 0.5, 0.9),
+    (_overlap, "BACK"): (1e-8, 1e-6, 1e-3),
+    (_overlap, "ROUNDINGS"): (1, 32, 1000),
+    (_overlap, "BEGIN"): (1.0, 4.0, 8.0),
+    (_overlap, "WRONG"): (0.0, 2.0, 8.0),
+    (_overlap, "STRIDE"): (2.0, 4.0, 8.0),
+    (_overlap, "FIRST"): (0.2, 0.5, 1.0),
+    (_overlap, "DEPTH"): (0.4, 0.8, 1.2),
+    (_overlap, "MOST_STEPS"): (10, 50, 200),
+    (_overlap, "STEPS_OF_SAMPLE"): (4, 10),
     (_covariance, "LOST"): (1, 4, 16),
 }
 

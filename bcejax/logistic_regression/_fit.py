@@ -50,8 +50,8 @@ def fit(
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
     Columns on one scale make an optax optimiser faster: standardise first. "newton" and
-    "lbfgs" do so themselves. Where columns are collinear, constant, or more than the rows, and
-    there is no penalty, it returns one of the many optima, of moderate weights.
+    "lbfgs" do so themselves. Where columns are collinear, constant, or more than the
+    rows, and there is no penalty, it returns one of many optima, of moderate weights.
 
     Args:
       features: `(n, d)`, real: an array, or a table of pandas, polars or Arrow, whose

@@ -41,7 +41,6 @@ SHORTEST = 2.0**-20  # of the step, below which it is not halved again
 STIFFER = 30  # times the ridge, where H + ridge has no factor
 CG_STEPS = 200
 CG_RESIDUAL = 0.1  # of the gradient: a rough step is good enough far from the optimum
-CG_LAST_RESIDUAL = 0.01  # for the decrement and the verdict
 
 
 class State(NamedTuple):

@@ -29,8 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax._bce import bce_dx
-from bcejax.logistic_regression._large import SMALL, Sample
-from bcejax.logistic_regression._newton import CG_LAST_RESIDUAL, State, newton_step
+from bcejax.logistic_regression._large import Sample
+from bcejax.logistic_regression._newton import State, newton_step
 from bcejax.logistic_regression._outcome import Shown
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
@@ -44,7 +44,8 @@ STRIDE = 4.0  # logits, the most that a row moves at once
 FIRST = 0.5  # of the digits of the dtype, which α may differ by where the fit ended
 DEPTH = 0.8  # and afterwards
 MOST_STEPS = 50
-STEPS_IF_LARGE = 4
+STEPS_OF_SAMPLE = 4  # where H is that of a sample
+CG_LAST_RESIDUAL = 0.01  # of the gradient, where H is not stored
 
 
 class View(NamedTuple):
@@ -60,8 +61,7 @@ def shown(data: Problem, sample: Sample, params: Params) -> Shown:
     rows, at = sample
     parts = (data,) if rows is data else (data, rows)
     free = at._replace(unit=jnp.where(data.l2 > 0, 0, at.unit))
-    large = data.features.size * data.features.shape[1] > SMALL
-    most_steps = STEPS_IF_LARGE if large else MOST_STEPS
+    most_steps = MOST_STEPS if rows is data else STEPS_OF_SAMPLE
     digits = float(-np.log(jnp.finfo(data.features.dtype).eps))
 
     none = jnp.zeros_like(at.intercept)
