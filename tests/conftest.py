@@ -73,6 +73,7 @@ QUICKLY_COMPILED = {
     "test_peers",
     "test_softmax",
     "test_softmax_information",
+    "test_verdicts",
     "test_verify",
 }
 

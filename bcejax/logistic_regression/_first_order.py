@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bcejax.logistic_regression._outcome import max_norm, unfinished
+from bcejax.logistic_regression._outcome import unfinished
 
 MEMORY = 20  # pairs of steps and gradients that L-BFGS remembers
 
@@ -60,7 +60,7 @@ def update(solver, params, loss, gradient, solver_state, loss_of):
     return optax.apply_updates(params, updates), solver_state
 
 
-def descend(solver, start, loss_of, tol, max_steps, norm=max_norm) -> State:
+def descend(solver, start, loss_of, tol, max_steps, norm) -> State:
     """Steps until `norm` of the gradient is within `tol`."""
     step = partial(advance, solver, loss_of=loss_of)
     return repeat(step, begin(solver, start, loss_of), tol, max_steps, norm)
@@ -74,7 +74,7 @@ def repeat(step, state: State, tol, max_steps, norm) -> State:
 
 
 def descend_in_batches(
-    solver, start, loss_of_rows, rows: int, batch_size: int, key, tol, max_steps
+    solver, start, loss_of_rows, rows: int, batch_size: int, key, tol, max_steps, norm
 ) -> State:
     """Epochs, each over all rows in a new order, until the gradient is within `tol`.
 
@@ -97,4 +97,4 @@ def descend_in_batches(
         loss, gradient = jax.value_and_grad(loss_of)(params)
         return State(params, loss, gradient, state.steps + 1, solver_state)
 
-    return repeat(epoch, begin(solver, start, loss_of), tol, max_steps, max_norm)
+    return repeat(epoch, begin(solver, start, loss_of), tol, max_steps, norm)

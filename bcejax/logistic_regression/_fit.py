@@ -11,17 +11,17 @@ from bcejax._sharding import is_split, left_to_xla, replicated
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
-from bcejax.logistic_regression._large import sample_for_hessian, warm_start
-from bcejax.logistic_regression._newton import (
-    State,
-    from_point,
-    from_state,
-    minimise,
-    next_step,
-    with_decrement,
+from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
+from bcejax.logistic_regression._newton import from_point, from_state, minimise
+from bcejax.logistic_regression._objective import objective, penalty_curvature
+from bcejax.logistic_regression._outcome import (
+    Fit,
+    Found,
+    Options,
+    norm_by_deviations,
+    outcome,
 )
-from bcejax.logistic_regression._objective import objective
-from bcejax.logistic_regression._outcome import Fit, Found, Options, outcome
+from bcejax.logistic_regression._overlap import shown
 from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._problem import (
     Params,
@@ -50,9 +50,9 @@ def fit(
 ) -> Fit:
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
-    Columns on one scale make every first-order solver faster: standardise first. Newton
-    does not mind. Where columns are collinear, constant, or more than the rows, and
-    there is no penalty, it returns one of the many optima, of moderate weights.
+    Columns on one scale make an optax optimiser faster: standardise first. "newton" and
+    "lbfgs" do so themselves. Where columns are collinear, constant, or more than the
+    rows, and there is no penalty, it returns one of many optima, of moderate weights.
 
     Args:
       features: `(n, d)`, real: an array, or a table of pandas, polars or Arrow, whose
@@ -67,12 +67,13 @@ def fit(
         weight 0 does not count, whatever it holds.
       offset: `(n,)` or a scalar. Added to the logits, with coefficient 1.
       fit_intercept: whether there is a bias.
-      init: where to start: a `Fit` or (weights, bias). Zeros by default.
+      init: where to start: a `Fit` or (weights, bias). Zeros by default, and with
+        "newton" and "lbfgs" also if the loss of zeros is less.
       solver: "newton", at home with columns of any scale; "lbfgs", or any optax
         optimiser of plain parameters, such as `optax.adam(0.1)`. Make it once: each new
         one compiles anew.
-      tol: stop when no component of the gradient exceeds this; with "newton" none may
-        exceed 100 tol per standard deviation of its column either.
+      tol: stop when no component of the gradient exceeds this, and none exceeds 100 tol
+        per standard deviation of its column.
       max_steps: stop after so many steps; with `batch_size`, after so many epochs.
       batch_size: rows a step, in a new order every epoch. For optax optimisers.
       key: of the randomness of the batches, such as `jax.random.key(0)`.
@@ -117,51 +118,80 @@ def compiled_fit(
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
         check_batches(solver, batch_size, len(data.features), key)
-    if solver == "newton":
-        found = by_newton(data, start, fit_intercept, tol, max_steps)
+    if init is not None and isinstance(solver, str):
+        start = better_start(data, start, max_steps)
+
+    def fitted(together, data, start, tol, max_steps):
+        sample = sample_for_hessian(data, fit_intercept, together)
+        found = search(data, sample, start, tol, max_steps)
+        seen = shown(data, sample, found.params)
+        return outcome(found, seen, sample.at, data.l2, tol)
+
+    if solver in SEARCHES:
+        search = SEARCHES[solver]
+        # Many fits share a table of the rows, which a single one need not compile.
+        model = alone_or_together(fitted)(data, start, tol, max_steps)
     else:
-        loss_of = partial(free_objective, data, fit_intercept)
-        if batch_size is None:
-            state = descend(solver, start, loss_of, tol, max_steps)
-        else:
-            batches = len(data.features), batch_size, key
-            state = descend_in_batches(solver, start, loss_of, *batches, tol, max_steps)
-        found = seen_by_newton(data, state, fit_intercept)
-    model = outcome(found, data, tol)
+        batches = None if batch_size is None else (len(data.features), batch_size, key)
+        search = partial(by_optax, solver, fit_intercept, batches)
+        model = fitted(False, data, start, tol, max_steps)
     return model, is_sound(given, model.loss + model.gradient_norm)
 
 
-# Many fits share a table of the rows, which a single one would compile for nothing.
+def better_start(data: Problem, start: Params, max_steps) -> Params:
+    """The start, or 0 if that is better: far off, the loss is next to flat."""
+    zeros = jax.tree.map(jnp.zeros_like, start)
+    better = objective(zeros, data) < objective(start, data)
+    return jax.tree.map(partial(jnp.where, better & (max_steps > 0)), zeros, start)
 
 
-def by_newton(data: Problem, start: Params, fit_intercept, tol, max_steps) -> Found:
-    def search(together, data, start, tol, max_steps):
-        sample = rows, at = sample_for_hessian(data, fit_intercept, together)
-        if rows is data:
-            begin = from_point(at.point(start))
-            found = minimise(data, at, begin, tol, max_steps)
-            state, step = found.state, with_decrement(at, found.state, found.step)
-        else:
-            state = warm_start(data, sample, start, tol, max_steps)
-            begin = from_state(at, state, tol, max_steps)
-            found = minimise(data, at, begin, tol, max_steps, step_at_end=False)
-            state = found.state
-            step = next_step(rows, at, state)
-        params, gradient = at.params(state.point), at.slope(state.gradient)
-        return Found(params, state.loss, gradient, state.steps, *step)
-
-    return alone_or_together(search)(data, start, tol, max_steps)
+def by_newton(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
+    at = sample.at
+    if sample.rows is data:
+        begin = from_point(at.point(start))
+    else:
+        state = warm_start(data, sample, start, tol, max_steps)
+        begin = from_state(at, state, tol, max_steps)
+    state = minimise(data, at, begin, tol, max_steps).state
+    return Found(at.params(state.point), state.loss, state.gradient, state.steps)
 
 
-def seen_by_newton(data: Problem, found, fit_intercept) -> Found:
-    """Where a first-order search ended, and the step Newton would take from there."""
+def by_lbfgs(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
+    """L-BFGS in coordinates in which the curvature at logits of 0 is about 1."""
+    at = sample.at
+    root = jnp.sqrt(1 / 4 + penalty_curvature(data, at))
+    state = descend(
+        "lbfgs",
+        root * at.point(start),
+        lambda u: objective(at.params(u / root), data),
+        tol,
+        max_steps,
+        lambda gradient: norm_by_deviations(at, root * gradient),
+    )
+    params, loss, gradient, steps, _ = state
+    return Found(at.params(params / root), loss, root * gradient, steps)
 
-    def look(together, data, params, loss, gradient, steps):
-        rows, at = sample_for_hessian(data, fit_intercept, together)
-        state = State(at.point(params), loss, at.gradient(gradient), steps)
-        return Found(params, loss, gradient, steps, *next_step(rows, at, state))
 
-    return alone_or_together(look)(data, *found[:4])
+def by_optax(
+    solver, fit_intercept, batches, data: Problem, sample, start, tol, max_steps
+) -> Found:
+    at, loss_of = sample.at, partial(free_objective, data, fit_intercept)
+
+    def norm(gradient):
+        return norm_by_deviations(at, at.gradient(gradient))
+
+    if batches is None:
+        state = descend(solver, start, loss_of, tol, max_steps, norm)
+    else:
+        rows, size, key = batches
+        state = descend_in_batches(
+            solver, start, loss_of, rows, size, key, tol, max_steps, norm
+        )
+    params, loss, gradient, steps, _ = state
+    return Found(params, loss, at.gradient(gradient), steps)
+
+
+SEARCHES = {"newton": by_newton, "lbfgs": by_lbfgs}
 
 
 def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):

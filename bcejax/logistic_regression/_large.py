@@ -123,7 +123,7 @@ def warm_start(data: Problem, sample: Sample, start: Params, tol, max_steps) -> 
 def optimum_of_sample(rows, fresh, at: Scaling, point, max_steps) -> jax.Array:
     """The optimum of the rows, if it is better than `point` on fresh ones."""
     limits = SAMPLE_TOLERANCE, max_steps
-    search = minimise(rows, at, from_point(point), *limits, step_at_end=False)
+    search = minimise(rows, at, from_point(point), *limits)
     found = search.state.point
     losses = [objective(at.params(p), fresh) for p in (found, point)]
     return jnp.where(losses[0] < losses[1], found, point)

@@ -30,17 +30,17 @@ from bcejax.logistic_regression._outcome import (
     rounding_of,
     unfinished,
 )
-from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._problem import Problem
 from bcejax.logistic_regression._scaling import Scaling, positive_or_one
 
 MOST_COLUMNS = 1999  # for which H is stored
 LONGEST = 20  # step of a coefficient of a column of deviation 1, and of the logits
 ARMIJO = 1e-4  # of the promised fall, which a step must achieve
+NEAR = 1e-5  # of the loss: the last step is one that promises no more than this
 SHORTEST = 2.0**-20  # of the step, below which it is not halved again
 STIFFER = 30  # times the ridge, where H + ridge has no factor
 CG_STEPS = 200
 CG_RESIDUAL = 0.1  # of the gradient: a rough step is good enough far from the optimum
-CG_LAST_RESIDUAL = 0.01  # for the decrement and the verdict
 
 
 class State(NamedTuple):
@@ -101,20 +101,18 @@ def from_state(at: Scaling, state: State, tol, max_steps) -> Search:
     return from_point(state.point)._replace(state=state, goes_on=goes_on)
 
 
-def minimise(
-    data: Problem, at: Scaling, start: Search, tol, max_steps, step_at_end=True
-) -> Search:
+def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Search:
     """Steps until the gradient is within `tol`, or none makes a difference any more.
 
-    One loop evaluates the start, takes the steps, finds the one that would follow, and
-    repeats what has failed, so that XLA compiles each of these once. A loss with its
-    gradient, or a factor of H, takes longer to compile than 1000 rows take to fit.
-    Where `step_at_end` is False, no step is found that is not taken.
+    One loop evaluates the start, takes the steps and repeats what has failed, so that
+    XLA compiles each of these once. A loss with its gradient, or a factor of H, takes
+    longer to compile than 1000 rows take to fit.
     """
     of_data = value_and_gradient(data, at)
 
     def advance(search):
         state, norm, step, longest, ridge, idle, difference, _ = search
+        promised = -(step @ state.gradient) / 2  # half the square of the decrement
         trial = line_search(of_data, state, step, longest)
         norm_of_trial = norm_by_deviations(at, trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
@@ -126,21 +124,20 @@ def minimise(
             partial(jnp.where, idle | (trial.falls & take)), moved, (state, norm)
         )
         state = state._replace(steps=steps)
-        more = difference & unfinished(norm, steps, tol, max_steps)
-        residual = jnp.where(more, CG_RESIDUAL, CG_LAST_RESIDUAL)
+        # Columns that are nearly collinear may promise much by a tiny gradient.
+        far = promised > jnp.maximum(NEAR * jnp.abs(state.loss), tol)
+        left = jnp.where(far, jnp.inf, norm)
+        more = difference & unfinished(left, steps, tol, max_steps)
 
         def follow():
-            step, found = step_with_ridge(data, at, state, ridge, residual)
+            step, found = step_with_ridge(data, at, state, ridge, CG_RESIDUAL)
             idle = ~found & (ridge < 1)
             step = jnp.where(idle, 0, step)
             longest = longest_length(data, at, state, step)
             return step, longest, jnp.where(idle, STIFFER * ridge, ridge), idle
 
-        if step_at_end:
-            step, longest, ridge, idle = follow()
-        else:
-            stay = step, longest, ridge, jnp.zeros_like(idle)
-            step, longest, ridge, idle = jax.lax.cond(more, follow, lambda: stay)
+        stay = step, longest, ridge, jnp.zeros_like(idle)
+        step, longest, ridge, idle = jax.lax.cond(more, follow, lambda: stay)
         return Search(state, norm, step, longest, ridge, idle, difference, more | idle)
 
     return jax.lax.while_loop(lambda search: search.goes_on, advance, start)
@@ -177,18 +174,6 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     return jax.lax.while_loop(
         lambda trial: ~trial.falls & (trial.length > SHORTEST * longest), halve, twice
     )
-
-
-def next_step(data: Problem, at: Scaling, state: State) -> tuple[Params, jax.Array]:
-    """The step −H⁻¹ g that would follow, and the Newton decrement √(gᵀ H⁻¹ g)."""
-    return with_decrement(at, state, newton_step(data, at, state, CG_LAST_RESIDUAL))
-
-
-def with_decrement(at: Scaling, state: State, step) -> tuple[Params, jax.Array]:
-    # Conjugate gradients return 0 where the product with H is NaN: that proves nothing.
-    failed = jnp.all(step == 0) & jnp.any(state.gradient != 0)
-    decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
-    return at.params(step), jnp.where(failed, jnp.nan, decrement)
 
 
 # The step p = −H⁻¹ g

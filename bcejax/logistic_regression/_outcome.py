@@ -2,16 +2,18 @@
 
 A search of any solver stops
 
-  at the tolerance  when no component of the gradient exceeds `tol`. For Newton's method
-                    none may exceed PER_DEVIATION · tol per deviation of its column
-                    either, as the component of a column of scale 1e-6 is always tiny;
+  at the tolerance  when no component of the gradient exceeds `tol`, and none
+                    PER_DEVIATION · tol per deviation of its column, as the component
+                    of a column of scale 1e-6 is always tiny;
   at the rounding   of the loss, for Newton's method: when a step makes no difference
                     any more (`progress`);
   at `max_steps`    or when the gradient is NaN.
 
-The fit has converged if the tolerance is met, or if the loss is within its rounding of
-the least: near the optimum what is left to gain is gᵀH⁻¹g / 2, half the square of the
-Newton decrement. And the data must not be separated, in which case there is no optimum.
+Near the optimum what is left to gain is gᵀH⁻¹g / 2, half the square of the Newton
+decrement. The fit has converged if the tolerance is met and what is left is at most the
+share LEFT of the loss, or `tol` if that is more; or if what is left is within the
+rounding of the loss. And the data must not be separated (`_overlap`), in which case
+there is no optimum.
 """
 
 from dataclasses import dataclass
@@ -21,16 +23,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bcejax._bce import bce_dx
-from bcejax.logistic_regression._problem import Params, Problem
-from bcejax.logistic_regression._rows import linear
+from bcejax.logistic_regression._problem import Params
 from bcejax.logistic_regression._scaling import Scaling
 
 NOISE = 4  # roundings of the loss, which do not tell whether it has fallen
 PER_DEVIATION = 100  # tolerances of the gradient per deviation of a column
 FASTER = 0.5  # of the gradient must be left after a step that makes a difference
-FAR = 0.05  # how far the step of separated data moves some row, a logit
-BACK = 1e-3  # of that distance, by which rounding may move a row to the wrong side
+LEFT = 1e-6  # of the loss, or `tol` if that is more: what may be left to gain
 
 
 @jax.tree_util.register_static
@@ -60,8 +59,10 @@ class Fit(NamedTuple):
       loss: `()`, the minimised objective, penalty included, in nats a row.
       gradient_norm: `()`, largest absolute component of the gradient of `loss`.
       steps: `()`, how many steps were taken over all rows.
-      converged: `()`, whether `gradient_norm` is within the tolerance, or the loss
-        within its rounding of the least, and the data are not separated.
+      converged: `()`, whether the gradient is within the tolerance, what the loss can
+        still fall, half the square of `newton_decrement`, is at most 1e-6 of it, or
+        `tol` of it if that is more, and the data are not separated. A loss within its
+        rounding of the least needs no gradient within the tolerance.
       newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
         above its least value, near it. H is that of a sample of very many rows.
       separated: `()`, whether there is a direction in which the weights can grow for
@@ -122,66 +123,34 @@ def progress(before, after) -> tuple[jax.Array, jax.Array]:
 
 
 class Found(NamedTuple):
-    """Where a search of any solver ended, and the step Newton would take from there."""
+    """Where a search of any solver ended."""
 
     params: Params
     loss: jax.Array
-    gradient: Params
+    gradient: jax.Array  # in the coordinates
     steps: jax.Array
-    step: Params  # −H⁻¹ g
-    decrement: jax.Array  # √(gᵀ H⁻¹ g)
 
 
-def outcome(found: Found, data: Problem, tol) -> Fit:
-    norm = max_norm(found.gradient)
-    apart = separated(found.params, found.step, data)
-    least = found.decrement**2 / 2 <= rounding_of(found.loss)
+class Shown(NamedTuple):
+    """What Newton's steps from there show of the data."""
+
+    separated: jax.Array
+    decrement: jax.Array  # √(gᵀ H⁻¹ g) where the search ended
+
+
+def outcome(found: Found, shown: Shown, at: Scaling, l2, tol) -> Fit:
+    left = shown.decrement**2 / 2
+    within = norm_by_deviations(at, found.gradient) <= tol
+    within &= left <= jnp.maximum(tol, LEFT) * jnp.abs(found.loss)
+    least = left <= rounding_of(found.loss)
     return Fit(
         weights=found.params.weights,
         bias=found.params.bias,
         loss=found.loss,
-        gradient_norm=norm,
+        gradient_norm=max_norm(at.slope(found.gradient)),
         steps=found.steps,
-        converged=((norm <= tol) | least) & ~apart,
-        newton_decrement=found.decrement,
-        separated=apart,
-        l2=data.l2,
+        converged=(within | least) & ~shown.separated,
+        newton_decrement=shown.decrement,
+        separated=shown.separated,
+        l2=l2,
     )
-
-
-def separated(params: Params, step: Params, data: Problem) -> jax.Array:
-    """Whether the loss has a limit at infinity in place of an optimum.
-
-    That is so if there is a direction of the parameters without a penalty, the bias and
-    the weights whose l2 is 0, along which no row moves to the wrong side of 0 and some
-    row moves (Albert and Anderson 1984): moving on for ever lowers the loss.
-    Two directions are tried: the parameters themselves, which may put every row on its
-    own side, and the next step of Newton's method, which finds the direction also where
-    it leaves some rows on the border between the sides.
-
-    Reference:
-      A. Albert and J. A. Anderson, On the existence of maximum likelihood estimates in
-      logistic regression models, Biometrika 71 (1984), 1-10.
-    """
-
-    def free(direction: Params) -> Params:
-        return direction._replace(weights=jnp.where(data.l2 > 0, 0, direction.weights))
-
-    # The logits of all three in one pass over the features.
-    stacked = jax.tree.map(
-        lambda *three: jnp.stack(three, -1), free(params), free(step), params
-    )
-    ahead, moved, logits = linear(stacked, data.features).T
-    counts, positive, negative = data.share != 0, data.labels == 1, data.labels == 0
-    on_its_side = (positive & (ahead > 0)) | (negative & (ahead < 0))
-
-    # How far the step moves each row to its own side. Either side is wrong for a
-    # label that is a probability.
-    gain = jnp.where(positive, moved, jnp.where(negative, -moved, -jnp.abs(moved)))
-    gain = jnp.where(counts, gain, 0)
-    # How far a row moves tells nothing if its gradient has underflowed to 0.
-    slope = jnp.abs(bce_dx(logits + data.offset, data.labels, None))
-    pulls = slope > jnp.finfo(slope.dtype).tiny
-    most = jnp.max(jnp.where(pulls, gain, 0))
-    recedes = (most > FAR) & (jnp.min(gain) >= -BACK * most)
-    return recedes | jnp.all(on_its_side | ~counts)

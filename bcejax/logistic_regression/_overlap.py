@@ -1,0 +1,156 @@
+"""Whether the data have an optimum, shown by steps of Newton's method.
+
+Put any numbers v in the place of the rows' logits. Let s be 1 for a label of 1 and −1
+for one of 0, and r = |σ(v) − y| > 0 what is left of the row there. Newton's step p
+moves the row by m = s z·p to its own side, and H p = −g, as a sum over the rows, says
+
+    Σ αᵢ sᵢ zᵢ = 0    with    αᵢ = shareᵢ rᵢ (1 − (1 − rᵢ) mᵢ).                  (a)
+
+If no m reaches 1, all α are positive. Then there is no direction δ with s z·δ ≥ 0 for
+every row and > 0 for one, because the sum of αᵢ sᵢ zᵢ·δ is 0. So the data are not
+separated (Stiemke's lemma). If p moves no row to the wrong side of 0 and some row by a
+half, then p is such a direction, and they are (Albert and Anderson 1984). Rows with a
+label between 0 and 1 must not move at all, and their α may have any sign.
+
+If p shows neither, v follows it and the next step is taken from there. The first v are
+the logits of the fit. A row that is far on its own side has an α that is lost in the
+rounding of the other rows, and proves nothing: so afterwards no v goes further than
+rounding allows. v need not be linear in the features.
+
+Reference:
+  A. Albert and J. A. Anderson, On the existence of maximum likelihood estimates in
+  logistic regression models, Biometrika 71 (1984), 1-10.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bcejax._bce import bce_dx
+from bcejax.logistic_regression._large import Sample
+from bcejax.logistic_regression._newton import State, newton_step
+from bcejax.logistic_regression._outcome import Shown
+from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
+
+HALF = 0.5  # a logit: less is less than 1, whatever the rounding
+BACK = 1e-6  # of the largest move, by which rounding may move a row to the wrong side,
+ROUNDINGS = 32  # or so many roundings, if that is more
+BEGIN = 4.0  # logits on its own side, where a row that is further begins
+WRONG = 2.0  # logits on the wrong side, beyond which no row is
+STRIDE = 4.0  # logits, the most that a row moves at once
+FIRST = 0.5  # of the digits of the dtype, which α may differ by where the fit ended
+DEPTH = 0.8  # and afterwards
+MOST_STEPS = 50
+STEPS_OF_SAMPLE = 4  # where H is that of a sample
+CG_LAST_RESIDUAL = 0.01  # of the gradient, where H is not stored
+
+
+class View(NamedTuple):
+    logits: tuple[jax.Array, ...]  # v, of all rows, and of those that H is taken from
+    steps: jax.Array
+    overlaps: jax.Array
+    separated: jax.Array
+    decrement: jax.Array
+
+
+def shown(data: Problem, sample: Sample, params: Params) -> Shown:
+    """What is known of the data where a search has ended."""
+    rows, at = sample
+    parts = (data,) if rows is data else (data, rows)
+    free = at._replace(unit=jnp.where(data.l2 > 0, 0, at.unit))
+    most_steps = MOST_STEPS if rows is data else STEPS_OF_SAMPLE
+    digits = float(-np.log(jnp.finfo(data.features.dtype).eps))
+
+    none = jnp.zeros_like(at.intercept)
+
+    def goes_on(view: View):
+        decided = view.overlaps | view.separated | ~jnp.isfinite(view.decrement)
+        return ~decided & (view.steps < most_steps) | (view.steps == 0)
+
+    def look(view: View):
+        first = view.steps == 0
+        here = at._replace(unit=jnp.where(first, at.unit, free.unit))
+        now = [p._replace(offset=v) for p, v in zip(parts, view.logits, strict=True)]
+        slope = slope_at_offset(now[0])
+        of_penalty = jnp.where(first, data.l2 * params.weights, 0)
+        gradient = here.gradient(slope._replace(weights=slope.weights + of_penalty))
+        state = State(jnp.zeros_like(gradient), none, gradient, view.steps)
+        step = newton_step(now[-1], here, state, CG_LAST_RESIDUAL)
+        moves = [counted(linear(here.params(step), p.features), p) for p in parts]
+        overlaps, separated = verdicts(data, moves[0])
+        # The first step may move what is penalised, and rows may be too far to count.
+        near = jnp.max(own_side(data) * view.logits[0]) <= FIRST * digits
+        most = jnp.where(first, BEGIN, DEPTH * digits)
+        after = [
+            moved(p, v, jnp.where(first, 0, move), most)
+            for p, v, move in zip(parts, view.logits, moves, strict=True)
+        ]
+        return View(
+            tuple(after),
+            view.steps + 1,
+            overlaps & (near | ~first),
+            view.separated | separated & (~first | jnp.all(data.l2 == 0)),
+            jnp.where(first, decrement(step, gradient), view.decrement),
+        )
+
+    no = jnp.zeros((), bool)
+    logits = [counted(linear(params, p.features) + p.offset, p) for p in parts]
+    view = View(tuple(logits), jnp.int32(0), no, all_on_their_side(data, params), none)
+    view = jax.lax.while_loop(goes_on, look, view)
+    return Shown(view.separated, view.decrement)
+
+
+def slope_at_offset(data: Problem) -> Params:
+    """The gradient of the losses where the offsets are the logits."""
+
+    def of_block(_, block):
+        push = counted(block.share * bce_dx(block.offset, block.labels, None), block)
+        return Params(sum_over_rows(push, block.features), jnp.sum(push))
+
+    return sum_over_blocks(of_block, (), data)
+
+
+def decrement(step: jax.Array, gradient: jax.Array) -> jax.Array:
+    """√(gᵀ H⁻¹ g), of the step −H⁻¹ g."""
+    # Conjugate gradients return 0 where the product with H is NaN: that proves nothing.
+    failed = jnp.all(step == 0) & jnp.any(gradient != 0)
+    return jnp.where(failed, jnp.nan, jnp.sqrt(jnp.maximum(-step @ gradient, 0)))
+
+
+def counted(x: jax.Array, data: Problem) -> jax.Array:
+    """`x`, and 0 for a row of no share, whatever it holds."""
+    return jnp.where(data.share == 0, 0, x)
+
+
+def is_hard(data: Problem) -> jax.Array:
+    """Whether a row has a side: a label of 0 or 1."""
+    return (data.labels == 0) | (data.labels == 1)
+
+
+def own_side(data: Problem) -> jax.Array:
+    return jnp.where(data.labels == 0, -1, 1).astype(data.labels.dtype)
+
+
+def moved(data: Problem, logits, move, top) -> jax.Array:
+    """v after a step: a row with a side may go to `top`, others stay near 0."""
+    side = own_side(data)
+    ahead = side * logits + jnp.clip(side * move, -STRIDE, STRIDE)
+    return side * jnp.clip(ahead, -WRONG, jnp.where(is_hard(data), top, WRONG))
+
+
+def verdicts(data: Problem, move: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Whether a step shows that the data overlap, and that they are separated."""
+    gain = jnp.where(is_hard(data), own_side(data) * move, -jnp.abs(move))
+    most = jnp.max(gain)
+    back = max(BACK, ROUNDINGS * float(jnp.finfo(gain.dtype).eps))
+    return most < HALF, (most >= HALF) & (jnp.min(gain) >= -back * most)
+
+
+def all_on_their_side(data: Problem, params: Params) -> jax.Array:
+    """Whether the parameters without a penalty put every row on its own side of 0."""
+    free = params._replace(weights=jnp.where(data.l2 > 0, 0, params.weights))
+    ahead = own_side(data) * linear(free, data.features)
+    return jnp.all((is_hard(data) & (ahead > 0)) | (data.share == 0))
