@@ -52,8 +52,8 @@ from bcejax._bce import (
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
 from bcejax._focal import sigmoid_focal_loss
-from bcejax._linear_heads import linear_bce
 from bcejax._information import cross_entropy, entropy, kl_divergence
+from bcejax._linear_heads import linear_bce, linear_softmax_cross_entropy
 from bcejax._optimal_logit import optimal_logit
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
 from bcejax._softmax import (

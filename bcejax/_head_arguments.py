@@ -107,6 +107,19 @@ def labels_of(head: Head, labels: ArrayLike) -> tuple[str, jax.Array]:
     )
 
 
+def class_numbers(head: Head, labels: ArrayLike) -> jax.Array:
+    """Labels that are the number of a class, one a row, known to be in their range."""
+    y = jnp.asarray(labels)
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        raise TypeError(f"labels must be integer, got {y.dtype}.")
+    if y.shape != (head.rows,):
+        raise ValueError(
+            "labels must have the shape (rows,), "
+            f"got labels {y.shape} and (rows, classes) {(head.rows, head.classes)}."
+        )
+    return in_range(y, "labels", 0, head.classes - 1)
+
+
 def within(y: jax.Array, classes: int, lowest: int) -> tuple[jax.Array, jax.Array]:
     """Numbers of classes in int32, −1 for those out of range, and which those are."""
     limits = jnp.iinfo(y.dtype)

@@ -8,14 +8,23 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from bcejax import _arguments
 from bcejax._bce import bce
-from bcejax._head_arguments import head_of, labels_of, of_each, refuse, within
+from bcejax._head_arguments import (
+    class_numbers,
+    head_of,
+    labels_of,
+    of_each,
+    refuse,
+    within,
+)
+from bcejax._head_sums import Sums, prepared
+from bcejax._numerics import chunked_softmax as equations
 from bcejax._numerics.limits import times_or_zero
 from bcejax._numerics.linear import Layer
-from bcejax._numerics.over_chunks import Plan, over_chunks
 from bcejax._numerics.sigmoid import softplus
 from bcejax._range_check import in_range
 
@@ -63,22 +72,9 @@ def _linear_bce(chunk_size, features, kernel, labels, bias, pos_weight, weights)
         if value is not None:
             value = in_range(value, name, 0, jnp.inf)
         arrays[name] = (value, axis)
-    (loss,) = summed(partial(_bce_of_chunk, head.layer), arrays, head, chunk_size)
+    sums, values = prepared(head, chunk_size, arrays)
+    (loss,) = sums(_bce_of_chunk, values)
     return loss
-
-
-def summed(function, arrays: dict, head, chunk_size, **joining):
-    """`over_chunks` of a function of arrays by name, without those that are None."""
-    given = {name: pair for name, pair in arrays.items() if pair[0] is not None}
-    values, cut = zip(*given.values(), strict=True)
-    function = partial(_by_name, function, tuple(given))
-    results = len(joining.get("start", [0]))
-    plan = Plan(function, cut, (None,) * results, chunk_size, head.width, **joining)
-    return over_chunks(plan, *values)
-
-
-def _by_name(function, names, *arrays):
-    return function(**dict(zip(names, arrays, strict=True)))
 
 
 def _bce_of_chunk(
@@ -125,3 +121,70 @@ def signs(x: jax.Array, positives: jax.Array, place: jax.Array) -> jax.Array:
         return ones.at[at].set(-1, mode="drop")
 
     return jax.vmap(of_row)(jnp.ones_like(x), at)
+
+
+def linear_softmax_cross_entropy(
+    features: ArrayLike,
+    kernel: ArrayLike,
+    labels: ArrayLike,
+    *,
+    bias: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+    chunk_size: int | None = None,
+) -> jax.Array:
+    """−log p_y of p = softmax(features @ kernel + bias)."""
+    given = features, kernel, labels, bias, where
+    arrays = tuple(map(_arguments.array, given))
+    if jnp.ndim(arrays[1]) == 2:
+        refuse(arrays[2], jnp.shape(arrays[1])[1], lowest=0)
+    return _linear_softmax(chunk_size, *arrays)
+
+
+@partial(jax.jit, static_argnums=0)
+def _linear_softmax(chunk_size, features, kernel, labels, bias, where):
+    head = head_of(features, kernel, bias)
+    y = class_numbers(head, labels)
+    label, unknown = within(y, head.classes, lowest=0)
+    where, axis = of_each(head, where, "where", _arguments.boolean)
+    arrays = head.arrays | {"label": (label, None), "where": (where, axis)}
+    if where is not None:
+        # A row without any class stays finite, so that no gradient has a 0/0.
+        any_class = jnp.any(where, 1, keepdims=True)
+        hidden = jnp.where(any_class, -jnp.inf, 0).astype(head.dtype)
+        arrays["hidden"] = hidden, None
+    x, _ = arrays["features"]
+    lost = jnp.where(unknown, jnp.nan, 1).astype(x.dtype)[:, None]
+    arrays["features"] = x * lost, None
+    sums, values = prepared(head, chunk_size, arrays)
+    loss = equations.loss(*_top_and_sums(sums, values))
+    return loss if where is None else jnp.where(any_class[:, 0], loss, 0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _top_and_sums(sums: Sums, values: dict) -> tuple[jax.Array, ...]:
+    """top, S and x_y of `equations`, in one pass over the chunks."""
+    function = partial(_of_chunk, equations.top_and_sums)
+    return sums(function, values, equations.START, equations.joined)
+
+
+@partial(_top_and_sums.defjvp, symbolic_zeros=True)
+def _top_and_sums_jvp(sums, primals, tangents):
+    (values,), (moves,) = primals, tangents
+    results = top, *_ = _top_and_sums(sums, values)
+    moves = {n: t for n, t in moves.items() if not isinstance(t, SymbolicZero)}
+    still = values | {"top": jax.lax.stop_gradient(top)}
+
+    def of_moving(moving):
+        return sums(partial(_of_chunk, equations.sums), still | moving, (0, 0))
+
+    at = {name: values[name] for name in moves}
+    return results, (jnp.zeros_like(top), *jax.jvp(of_moving, (at,), (moves,))[1])
+
+
+def _of_chunk(equation, layer, features, kernel, place, label, top=None, **rest):
+    """`equation` of the logits of a chunk, and of the label's place in it."""
+    x = layer.logits(features, kernel, rest.get("bias"))
+    if "where" in rest:
+        x = jnp.where(rest["where"], x, rest["hidden"])
+    local = label - place[0]
+    return equation(x, local) if top is None else equation(x, local, top)

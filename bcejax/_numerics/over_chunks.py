@@ -73,6 +73,7 @@ def _jvp(primals, tangents, *, plan, shapes):
     along = plan._replace(
         function=partial(_along, plan.function, moving),
         cut=(*plan.cut, *_those(plan.cut, moving)),
+        start=None,
     )
     return results, list(over_chunks(along, *primals, *moved))
 
@@ -103,6 +104,7 @@ def _transpose(cotangents, *arguments, plan, shapes):
         ),
         cut=(*_those(plan.cut, fixed), *_those(plan.beside, given)),
         beside=tuple(of_linear),
+        start=None,
     )
     found = iter(over_chunks(back, *known, *_those(cotangents, given)))
     return [next(found) if is_linear else None for is_linear in linear]
