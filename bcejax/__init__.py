@@ -51,6 +51,7 @@ from bcejax._bce import (
     smooth_labels,
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
+from bcejax._contrastive import sigmoid_contrastive_loss
 from bcejax._focal import sigmoid_focal_loss
 from bcejax._information import cross_entropy, entropy, kl_divergence
 from bcejax._linear_heads import linear_bce, linear_softmax_cross_entropy

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 
 from bcejax._numerics.linear import Layer
-from bcejax._numerics.over_chunks import Plan, over_chunks
+from bcejax._numerics.over_chunks import AxisName, Plan, over_chunks
 
 
 class Sums(NamedTuple):
@@ -16,6 +16,7 @@ class Sums(NamedTuple):
     cut: tuple[tuple[str, int | None], ...]  # the axis of each array by name
     chunk_size: int | None
     width: int
+    ring: AxisName | None = None  # the devices of a mesh that share the classes
 
     def __call__(self, function, values: dict, start=(0,), join=None):
         """`function(layer, **chunk)`, a tuple of arrays `[rows]`, added or joined."""
@@ -29,6 +30,8 @@ class Sums(NamedTuple):
             join,
             start,
         )
+        if self.ring is not None:
+            plan = plan._replace(function=partial(over_chunks, plan), ring=self.ring)
         return over_chunks(plan, *values.values())
 
 

@@ -26,6 +26,7 @@ from bcejax._numerics import chunked_softmax as equations
 from bcejax._numerics.limits import times_or_zero
 from bcejax._numerics.linear import Layer
 from bcejax._numerics.sigmoid import softplus
+from bcejax._numerics.signs import signs
 from bcejax._range_check import in_range
 
 
@@ -109,18 +110,6 @@ def _bce_of_chunk(
 def _finite(w: jax.Array | None, dtype) -> jax.Array | None:
     """∞ as the largest float, so that 0 · weight is 0."""
     return None if w is None else jnp.minimum(w.astype(dtype), jnp.finfo(dtype).max)
-
-
-def signs(x: jax.Array, positives: jax.Array, place: jax.Array) -> jax.Array:
-    """−1 for the positives and 1 for all other classes of the chunk."""
-    classes = x.shape[1]
-    at = positives - place[0]
-    at = jnp.where((at >= 0) & (at < classes), at, classes)  # which is dropped
-
-    def of_row(ones, at):
-        return ones.at[at].set(-1, mode="drop")
-
-    return jax.vmap(of_row)(jnp.ones_like(x), at)
 
 
 def linear_softmax_cross_entropy(

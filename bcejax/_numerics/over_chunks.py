@@ -17,6 +17,10 @@ needs of them anew. Nothing but arguments passes from a value to its derivative.
 
 Over several devices each may hold a part of the axis. A chunk is then cut out of every
 part at the same time, so that no device needs what another one has.
+
+The same algebra holds for a ring. There each device of an axis of a mesh has one chunk,
+and hands it on to its neighbour until all chunks have been everywhere. What belongs to
+a chunk, such as its gradient, travels with it and is complete when it comes home.
 """
 
 from collections.abc import Callable
@@ -30,9 +34,10 @@ from jax.interpreters import ad, batching, mlir
 
 from bcejax._numerics.by_device import platform_and_devices
 from bcejax._numerics.chunk_sizes import chosen_size, parts_of
-from bcejax._numerics.varying import all_varying, struct, varying, varying_axes
+from bcejax._numerics.varying import all_varying, varying, varying_axes
 
 Axes = tuple[int | None, ...]
+AxisName = str | tuple[str, ...]
 
 
 class Plan(NamedTuple):
@@ -45,6 +50,7 @@ class Plan(NamedTuple):
     width: int  # how many numbers a chunk holds for each place of the axis, about
     join: Callable | None = None  # in place of sums: of results, stacked along axis 0
     start: tuple[float, ...] | None = None  # what joining begins with, in place of 0
+    ring: AxisName | None = None  # the devices that hold the chunks, which go round
 
 
 _over_chunks = Primitive("over_chunks")
@@ -126,19 +132,21 @@ def _transposed(function, linear, given, kinds, cut, *arguments):
         results = function(*_filled(linear, values, every))
         return tuple(_those(results, given))
 
-    like = [
-        _struct(kind, axis, size)
+    at = [
+        _zeros(kind, axis, size)
         for kind, axis in zip(kinds, _those(cut, linear), strict=True)
     ]
-    cotangents = tuple(arguments[linear.count(False) :])
-    return jax.linear_transpose(of_linear, *like)(cotangents)
+    # Linear functions have one derivative everywhere. (`jax.linear_transpose` would say
+    # it more plainly, but refuses what varies within shard_map.)
+    _, pulled_back = jax.vjp(of_linear, *at)
+    return pulled_back(tuple(arguments[linear.count(False) :]))
 
 
-def _struct(kind, axis: int | None, size: int) -> jax.ShapeDtypeStruct:
+def _zeros(kind, axis: int | None, size: int) -> jax.Array:
     shape = list(kind.shape)
     if axis is not None:
         shape[axis] = size
-    return struct(kind, tuple(shape))
+    return varying(jnp.zeros(shape, kind.dtype), varying_axes(kind))
 
 
 ad.primitive_transposes[_over_chunks] = _transpose
@@ -196,6 +204,8 @@ def _eagerly(*arrays, plan, shapes):
 
 
 def _run(*arrays, plan, shapes, platform, devices):
+    if plan.ring is not None:
+        return _round(*arrays, plan=plan, shapes=shapes)
     length = next(
         a.shape[axis]
         for a, axis in zip(arrays, plan.cut, strict=True)
@@ -267,3 +277,25 @@ def _of_all_parts(plan, shapes, state):
         jnp.sum(found, 0) if axis is None else found.reshape(shape.shape)
         for found, axis, shape in zip(state, plan.beside, shapes, strict=True)
     ]
+
+
+def _round(*arrays, plan, shapes):
+    """The sum over the chunks of all devices of a ring, each of which is a chunk."""
+    devices = jax.lax.axis_size(plan.ring)
+    to_next = [(k, (k - 1) % devices) for k in range(devices)]
+
+    def handed_on(values, axes):
+        return [
+            v if axis is None else jax.lax.ppermute(v, plan.ring, to_next)
+            for v, axis in zip(values, axes, strict=True)
+        ]
+
+    def turn(_, carried):
+        arrays, state = carried
+        state = [
+            old + new for old, new in zip(state, plan.function(*arrays), strict=True)
+        ]
+        return handed_on(arrays, plan.cut), handed_on(state, plan.beside)
+
+    start = [_empty(1, shape, axis, 0) for shape, axis in zip(shapes, plan.beside, strict=True)]
+    return jax.lax.fori_loop(0, devices, turn, (list(arrays), start))[1]

@@ -26,10 +26,3 @@ def all_varying(arrays: list[jax.Array]) -> list[jax.Array]:
     """
     axes = {axis for x in arrays for axis in varying_axes(jax.typeof(x))}
     return [varying(x, tuple(axes)) for x in arrays]
-
-
-def struct(kind, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """The type, in another shape."""
-    return jax.ShapeDtypeStruct(
-        shape, kind.dtype, manual_axis_type=kind.manual_axis_type
-    )

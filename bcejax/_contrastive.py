@@ -1,0 +1,71 @@
+"""The sigmoid loss of all pairs of images and texts, of which only the i-th image and
+the i-th text belong together.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from bcejax import _arguments
+from bcejax._head_sums import Sums
+from bcejax._numerics.linear import Layer
+from bcejax._numerics.signs import signs
+from bcejax._numerics.sigmoid import softplus
+
+
+def sigmoid_contrastive_loss(
+    image_embeddings: ArrayLike,
+    text_embeddings: ArrayLike,
+    log_temperature: ArrayLike,
+    bias: ArrayLike,
+    *,
+    chunk_size: int | None = None,
+    axis_name: str | tuple[str, ...] | None = None,
+) -> jax.Array:
+    """−(1/n) Σ_ij log σ(s_ij (t x_i · y_j + b))"""
+    given = image_embeddings, text_embeddings, log_temperature, bias
+    arrays = map(_arguments.array, given)
+    return _contrastive(chunk_size, _arguments.hashable(axis_name), *arrays)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _contrastive(chunk_size, axis_name, images, texts, log_temperature, bias):
+    images = _arguments.floating(images, "image_embeddings")
+    texts = _arguments.floating(texts, "text_embeddings")
+    if images.ndim != 2 or images.shape != texts.shape:
+        raise ValueError(
+            "image_embeddings and text_embeddings must both be (n, d), got "
+            f"image_embeddings {images.shape} and text_embeddings {texts.shape}."
+        )
+    pairs, width = images.shape
+    log_t = _arguments.scalar(log_temperature, "log_temperature")
+    bias = _arguments.scalar(bias, "bias")
+    promoted = jnp.promote_types(images.dtype, texts.dtype)
+    dtype = _arguments.widened(promoted)
+    layer = Layer(promoted if images.dtype == texts.dtype else dtype, classes=0)
+    number = jnp.arange(pairs, dtype=jnp.int32)
+    if axis_name is not None:
+        number = number + pairs * jax.lax.axis_index(axis_name)
+        pairs = pairs * jax.lax.axis_size(axis_name)
+    values = {
+        "images": images.astype(dtype),
+        "texts": texts,
+        "place": number,
+        "positives": number[:, None],
+        "temperature": jnp.exp(log_t.astype(dtype)),
+        "bias": bias.astype(dtype),
+    }
+    cut = ("texts", 0), ("place", 0)
+    sums = Sums(layer, cut, chunk_size, images.shape[0] + width, axis_name)
+    (loss,) = sums(_of_chunk, values)
+    total = jnp.sum(loss)
+    if axis_name is not None:
+        total = jax.lax.psum(total, axis_name)
+    return total / max(pairs, 1)
+
+
+def _of_chunk(layer: Layer, images, texts, place, positives, temperature, bias):
+    x = temperature * layer.logits(images, texts) + bias
+    return (jnp.sum(softplus(signs(x, positives, place) * x), -1),)
