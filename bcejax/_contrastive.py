@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from bcejax import _arguments
+from bcejax._head_arguments import chunk_size_of
 from bcejax._head_sums import Sums
 from bcejax._numerics.linear import Layer
 from bcejax._numerics.signs import signs
 from bcejax._numerics.sigmoid import softplus
+from bcejax._sharding import in_auto_axes
 
 
 def sigmoid_contrastive_loss(
@@ -27,11 +29,15 @@ def sigmoid_contrastive_loss(
     """−(1/n) Σ_ij log σ(s_ij (t x_i · y_j + b))"""
     given = image_embeddings, text_embeddings, log_temperature, bias
     arrays = map(_arguments.array, given)
-    return _contrastive(chunk_size, _arguments.hashable(axis_name), *arrays)
+    return _contrastive(chunk_size_of(chunk_size), _arguments.hashable(axis_name), *arrays)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _contrastive(chunk_size, axis_name, images, texts, log_temperature, bias):
+def _contrastive(chunk_size, axis_name, *arrays) -> jax.Array:
+    return in_auto_axes(partial(_of_all_pairs, chunk_size, axis_name), None, *arrays)
+
+
+def _of_all_pairs(chunk_size, axis_name, images, texts, log_temperature, bias):
     images = _arguments.floating(images, "image_embeddings")
     texts = _arguments.floating(texts, "text_embeddings")
     if images.ndim != 2 or images.shape != texts.shape:

@@ -27,6 +27,15 @@ class Head(NamedTuple):
         return self.rows + self.arrays["features"][0].shape[1]
 
 
+def chunk_size_of(size: int | None) -> int | None:
+    """How many classes a chunk is asked to have, an int, or None to choose."""
+    if size is None:
+        return None
+    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"chunk_size must be an int of at least 1, or None, got {size}.")
+    return int(size)
+
+
 def head_of(features: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None) -> Head:
     """The arguments of a linear layer, checked, features and bias widened."""
     features = floating(features, "features")

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from bcejax import _arguments
 from bcejax._bce import bce
 from bcejax._head_arguments import (
+    chunk_size_of,
     class_numbers,
     head_of,
     labels_of,
@@ -28,6 +29,7 @@ from bcejax._numerics.linear import Layer
 from bcejax._numerics.sigmoid import softplus
 from bcejax._numerics.signs import signs
 from bcejax._range_check import in_range
+from bcejax._sharding import in_auto_axes
 
 
 def linear_bce(
@@ -44,7 +46,7 @@ def linear_bce(
     given = features, kernel, labels, bias, pos_weight, weights
     arrays = tuple(map(_arguments.array, given))
     _refuse_numbers(arrays[1], arrays[2])
-    return _linear_bce(chunk_size, *arrays)
+    return _linear_bce(chunk_size_of(chunk_size), *arrays)
 
 
 def _refuse_numbers(kernel, labels) -> None:
@@ -56,7 +58,11 @@ def _refuse_numbers(kernel, labels) -> None:
 
 
 @partial(jax.jit, static_argnums=0)
-def _linear_bce(chunk_size, features, kernel, labels, bias, pos_weight, weights):
+def _linear_bce(chunk_size, features, *rest) -> jax.Array:
+    return in_auto_axes(partial(_bce_of_head, chunk_size), features, features, *rest)
+
+
+def _bce_of_head(chunk_size, features, kernel, labels, bias, pos_weight, weights):
     head = head_of(features, kernel, bias)
     kind, y = labels_of(head, labels)
     arrays = dict(head.arrays)
@@ -126,11 +132,16 @@ def linear_softmax_cross_entropy(
     arrays = tuple(map(_arguments.array, given))
     if jnp.ndim(arrays[1]) == 2:
         refuse(arrays[2], jnp.shape(arrays[1])[1], lowest=0)
-    return _linear_softmax(chunk_size, *arrays)
+    return _linear_softmax(chunk_size_of(chunk_size), *arrays)
 
 
 @partial(jax.jit, static_argnums=0)
-def _linear_softmax(chunk_size, features, kernel, labels, bias, where):
+def _linear_softmax(chunk_size, features, *rest) -> jax.Array:
+    function = partial(_softmax_of_head, chunk_size)
+    return in_auto_axes(function, features, features, *rest)
+
+
+def _softmax_of_head(chunk_size, features, kernel, labels, bias, where):
     head = head_of(features, kernel, bias)
     y = class_numbers(head, labels)
     label, unknown = within(y, head.classes, lowest=0)

@@ -19,3 +19,23 @@ def replicated(tree, like: jax.Array):
     """The arrays of `tree`, replicated on the mesh of `like`."""
     sharding = replication(like)
     return jax.sharding.reshard(tree, sharding) if sharding else tree
+
+
+def in_auto_axes(function, rows_of: jax.Array | None, *arrays):
+    """`function(*arrays)`, in which XLA shards what a mesh with Explicit axes holds.
+
+    There every operation has to say how its result is sharded, which slices of a
+    sharded axis cannot. The result has the rows of `rows_of`, or is a scalar for None.
+    Where no mesh has Explicit axes, nothing is done.
+    """
+    kinds = (jax.typeof(a).sharding for a in arrays if a is not None)
+    mesh = next((kind.mesh for kind in kinds if not kind.mesh.empty), None)
+    explicit = () if mesh is None else mesh.explicit_axes
+    if not explicit:
+        return function(*arrays)
+    spec = PartitionSpec()
+    if rows_of is not None:
+        spec = PartitionSpec(*jax.typeof(rows_of).sharding.spec[:1])
+    return jax.sharding.auto_axes(
+        function, axes=explicit, out_sharding=NamedSharding(mesh, spec)
+    )(*arrays)
