@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bcejax._arguments import _FLOATS, floating, real, widened
+from bcejax._arguments import floating, real, widened
 from bcejax._numerics.linear import Layer
 from bcejax._range_check import in_range
 
@@ -24,7 +24,8 @@ class Head(NamedTuple):
     @property
     def width(self) -> int:
         """How many numbers a chunk holds for each class: logits, kernel."""
-        return self.rows + self.arrays["features"][0].shape[1]
+        kernel, _ = self.arrays["kernel"]
+        return self.rows + (0 if kernel is None else kernel.shape[0])
 
 
 def chunk_size_of(size: int | None) -> int | None:
@@ -32,7 +33,7 @@ def chunk_size_of(size: int | None) -> int | None:
     if size is None:
         return None
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"chunk_size must be an int of at least 1, or None, got {size}.")
+        raise ValueError(f"chunk_size must be an int from 1 on, or None, got {size}.")
     return int(size)
 
 
@@ -86,19 +87,18 @@ def of_each(head: Head, x: ArrayLike | None, name: str, check=real):
     """An argument that broadcasts to `(rows, classes)`, and the axis that is cut."""
     if x is None:
         return None, None
-    x, shape = check(x, name), (head.rows, head.classes)
+    array, shape = check(x, name), (head.rows, head.classes)
     try:
-        jnp.broadcast_shapes(x.shape, shape)
-        fits = x.ndim <= 2 and jnp.broadcast_shapes(x.shape, shape) == shape
+        fits = array.ndim <= 2 and jnp.broadcast_shapes(array.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:
         raise ValueError(
             f"{name} must broadcast to (rows, classes), "
-            f"got {name} {x.shape} and (rows, classes) {shape}."
+            f"got {name} {array.shape} and (rows, classes) {shape}."
         )
-    x = x.reshape((1,) * (2 - x.ndim) + x.shape)
-    return x, 1 if x.shape[1] == head.classes else None
+    array = array.reshape((1,) * (2 - array.ndim) + array.shape)
+    return array, 1 if array.shape[1] == head.classes else None
 
 
 def labels_of(head: Head, labels: ArrayLike) -> tuple[str, jax.Array]:
@@ -163,7 +163,7 @@ def _allowed(classes: int, lowest: int) -> str:
 
 def _cause(value: int, classes: int, lowest: int) -> str:
     if value == classes:
-        return " The first class has the number 0: subtract 1 from numbers that begin at 1."
+        return " Classes are counted from 0: subtract 1 if these begin with 1."
     if value < 0 and lowest < 0:
         return " Rows with fewer positives are padded with −1."
     if value < 0:

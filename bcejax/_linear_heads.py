@@ -1,7 +1,22 @@
-"""Losses of `features @ kernel + bias` that never store the logits.
+"""Losses of a linear layer with many classes, which never store its logits.
 
-The last layer of a classifier with many classes and its loss, in one function, chunk by
-chunk of the classes.
+    x = features @ kernel + bias,    of shape (rows, classes),
+
+is what takes the memory where there are many classes. Here x is computed one chunk of
+the classes at a time, reduced to one number a row, and forgotten. The derivatives
+compute the chunk anew, as part of their rule: whatever is differentiated, in forward or
+reverse mode and to any order, holds the logits of one chunk and nothing else of their
+size. That costs one product more than a loss of stored logits takes.
+
+Shapes: features `(rows, d)`, kernel `(d, classes)` as in Flax, bias `(classes,)`. There
+may be any number of classes: it need not be a multiple of anything. `vmap` over heads.
+
+Dtypes: the products of 16-bit features and kernels are accumulated in float32, never
+rounded to 16 bits, and the result is one of float32 logits: float32, or float64 if an
+argument is. A gradient is summed in that dtype and rounded once, to its argument's.
+
+Sharding: rows, classes or d may be sharded over the devices of a mesh with Auto or
+Explicit axes. Neither the kernel nor the logits are gathered.
 """
 
 from functools import partial
@@ -42,7 +57,45 @@ def linear_bce(
     weights: ArrayLike | None = None,
     chunk_size: int | None = None,
 ) -> jax.Array:
-    """Sum over the classes of `bce_with_logits(features @ kernel + bias, labels)`."""
+    """Σ_k ℓ(x_k, y_k) over the classes, x = features @ kernel + bias, in nats.
+
+    The sum of `bce_with_logits` of a layer with many labels, without its logits. Sparse
+    labels name the positive classes of each row. They cost nothing but themselves: the
+    logits of the positives change their sign, and softplus is summed, so that no term
+    is negative and the sum keeps its relative digits.
+
+    Args:
+      features: `(rows, d)`, floating point.
+      kernel: `(d, classes)`, floating point.
+      labels: dense `(rows, classes)`, any real dtype, in [0, 1] (checked under
+        `checkify`), or sparse `(rows, k)`, integer: the numbers of the positive
+        classes, padded with −1. A class that is named twice counts once, and a row may
+        have no positive. With k = classes they are dense.
+      bias: `(classes,)`, real.
+      pos_weight: broadcasts to `(rows, classes)`, not negative (checked under
+        `checkify`). Weight of the positives.
+      weights: likewise, of both. With 0 a class does not count, unless its logit is
+        NaN.
+      chunk_size: how many classes are computed at a time. None chooses by the shapes
+        and the device.
+    Returns:
+      `(rows,)`, float32, or float64 if an argument is. In nats, never below 0.
+    Raises:
+      TypeError: if `features` or `kernel` is not floating point, or another argument
+        not real.
+      ValueError: if a shape does not fit, or `chunk_size` is not an int from 1 on.
+        Outside jit and vmap also for a number that is no class. Inside, the loss of
+        that row and its gradient are NaN, and it is an error under `checkify`.
+    Example:
+      >>> features, kernel = jnp.ones((2, 3)), jnp.ones((3, 1000)) / 3
+      >>> print(linear_bce(features, kernel, jnp.array([[7, 2, -1], [0, -1, -1]])))
+      [1311.26 1312.26]
+
+    Reference:
+      As `bce_with_logits`; for heads in chunks E. Schultheis, R. Babbar, Towards
+      memory-efficient training for extremely large output spaces, ECML PKDD 2023,
+      https://arxiv.org/abs/2306.03725
+    """
     given = features, kernel, labels, bias, pos_weight, weights
     arrays = tuple(map(_arguments.array, given))
     _refuse_numbers(arrays[1], arrays[2])
@@ -127,7 +180,38 @@ def linear_softmax_cross_entropy(
     where: ArrayLike | None = None,
     chunk_size: int | None = None,
 ) -> jax.Array:
-    """−log p_y of p = softmax(features @ kernel + bias)."""
+    """−log p_y of p = softmax(features @ kernel + bias) over the classes, in nats.
+
+    `softmax_cross_entropy_with_integer_labels` of a layer with many classes, without
+    its logits. The sum of the exponentials of all other classes is carried along the
+    chunks, and the loss is a softplus: log(1 + Σ_{k≠y} exp(x_k − x_y)).
+
+    Args:
+      features: `(rows, d)`, floating point.
+      kernel: `(d, classes)`, floating point.
+      labels: `(rows,)`, any integer dtype, from 0 to classes − 1.
+      bias: `(classes,)`, real.
+      where: bool, broadcasts to `(rows, classes)`. False leaves a class out: it is
+        never right, and costs ∞ as a label. A row without any class costs 0.
+      chunk_size: how many classes are computed at a time. None chooses by the shapes
+        and the device.
+    Returns:
+      `(rows,)`, float32, or float64 if an argument is. In nats, never below 0.
+    Raises:
+      TypeError: if `features` or `kernel` is not floating point, `bias` not real,
+        `labels` not integer, or `where` not bool.
+      ValueError: if a shape does not fit, or `chunk_size` is not an int from 1 on.
+        Outside jit and vmap also for a label that is no class. Inside, the loss of
+        that row and its gradient are NaN, and it is an error under `checkify`.
+    Example:
+      >>> features, kernel = jnp.ones((2, 3)), jnp.ones((3, 1000)) / 3
+      >>> print(linear_softmax_cross_entropy(features, kernel, jnp.array([7, 2])))
+      [6.9078 6.9078]
+
+    Reference:
+      E. Wijmans and others, Cut your losses in large-vocabulary language models, ICLR
+      2025, https://arxiv.org/abs/2411.09009
+    """
     given = features, kernel, labels, bias, where
     arrays = tuple(map(_arguments.array, given))
     if jnp.ndim(arrays[1]) == 2:

@@ -30,12 +30,11 @@ def in_auto_axes(function, rows_of: jax.Array | None, *arrays):
     """
     kinds = (jax.typeof(a).sharding for a in arrays if a is not None)
     mesh = next((kind.mesh for kind in kinds if not kind.mesh.empty), None)
-    explicit = () if mesh is None else mesh.explicit_axes
-    if not explicit:
+    if mesh is None or not mesh.explicit_axes:
         return function(*arrays)
     spec = PartitionSpec()
     if rows_of is not None:
         spec = PartitionSpec(*jax.typeof(rows_of).sharding.spec[:1])
     return jax.sharding.auto_axes(
-        function, axes=explicit, out_sharding=NamedSharding(mesh, spec)
+        function, axes=mesh.explicit_axes, out_sharding=NamedSharding(mesh, spec)
     )(*arrays)

@@ -65,6 +65,7 @@ QUICKLY_COMPILED = {
     "test_command",
     "test_contract",
     "test_evaluate",
+    "test_heads",
     "test_inference",
     "test_logistic_regression",
     "test_main",

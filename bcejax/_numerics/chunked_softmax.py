@@ -49,9 +49,7 @@ def top_and_sums(x: jax.Array, label: jax.Array) -> tuple[jax.Array, ...]:
 def _top_and_sums(ways, x, label):
     masked = jnp.where(_marks(x, label), -jnp.inf, x)
     top = ways.top(masked)
-    others = ways.total(
-        lambda _, x, top: mass(x, top), (masked,), (clipped(top),)
-    )
+    others = ways.total(lambda _, x, top: mass(x, top), (masked,), (clipped(top),))
     at = ways.total(lambda k, x, y: jnp.where(k == y, x, 0), (x,), (label,))
     return top, others, at
 

@@ -59,9 +59,9 @@ _over_chunks.multiple_results = True
 
 def over_chunks(plan: Plan, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     """The results of the plan. With `join` it is not differentiated."""
-    arrays = all_varying(arrays)
-    shapes = tuple(jax.make_jaxpr(plan.function)(*arrays).out_avals)
-    return tuple(_over_chunks.bind(*arrays, plan=plan, shapes=shapes))
+    alike = all_varying(arrays)
+    shapes = tuple(jax.make_jaxpr(plan.function)(*alike).out_avals)
+    return tuple(_over_chunks.bind(*alike, plan=plan, shapes=shapes))
 
 
 @_over_chunks.def_abstract_eval
@@ -239,7 +239,7 @@ def _run(*arrays, plan, shapes, platform, devices):
         ]
 
     each = length // parts
-    size = plan.chunk_size or chosen_size(each, plan.width, platform)
+    size = plan.chunk_size or chosen_size(plan.width, platform)
     size = max(1, min(size, each))
     turns, rest = divmod(each, size)
     start = plan.start or [0] * len(shapes)
@@ -263,10 +263,9 @@ def _in_parts(a: jax.Array, axis: int, parts: int) -> jax.Array:
 def _empty(parts: int, shape, axis: int | None, value: float) -> jax.Array:
     """A result, of each part, before the first turn."""
     empty = jnp.full(shape.shape, value, shape.dtype)
-    if parts > 1 and axis is None:
-        empty = jnp.broadcast_to(empty, (parts, *shape.shape))
-    elif parts > 1:
-        empty = _in_parts(empty, axis, parts)
+    if parts > 1:
+        whole = jnp.broadcast_to(empty, (parts, *shape.shape))
+        empty = whole if axis is None else _in_parts(empty, axis, parts)
     return varying(empty, varying_axes(shape))
 
 
@@ -297,5 +296,8 @@ def _round(*arrays, plan, shapes):
         ]
         return handed_on(arrays, plan.cut), handed_on(state, plan.beside)
 
-    start = [_empty(1, shape, axis, 0) for shape, axis in zip(shapes, plan.beside, strict=True)]
+    start = [
+        _empty(1, shape, axis, 0)
+        for shape, axis in zip(shapes, plan.beside, strict=True)
+    ]
     return jax.lax.fori_loop(0, devices, turn, (list(arrays), start))[1]

@@ -4,6 +4,8 @@ There the type of an array says so, and the types of a loop's state must agree w
 a turn returns. Everywhere else all of this does nothing.
 """
 
+from collections.abc import Iterable
+
 import jax
 
 
@@ -18,11 +20,12 @@ def varying(x: jax.Array, axes: tuple[str, ...]) -> jax.Array:
     return jax.lax.pcast(x, more, to="varying") if more else x
 
 
-def all_varying(arrays: list[jax.Array]) -> list[jax.Array]:
+def all_varying(arrays: Iterable[jax.Array]) -> list[jax.Array]:
     """The arrays, each varying over all axes that one of them varies over.
 
     So that what JAX has to do where a type changes, a sum over devices in a derivative,
     is done once, and not in every turn of a loop.
     """
+    arrays = list(arrays)
     axes = {axis for x in arrays for axis in varying_axes(jax.typeof(x))}
     return [varying(x, tuple(axes)) for x in arrays]
