@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def collectives(compiled) -> list[tuple[str, int]]:
         match = re.search(rf" = (.+?) ({COLLECTIVES})(?:-start)?\(", line)
         if match:
             shapes = re.findall(r"\w+\[([\d,]*)\]", match[1])
-            sizes = [eval("*".join(s.split(",")) or "1") for s in shapes]
+            sizes = [prod(map(int, filter(None, s.split(",")))) for s in shapes]
             found.append((match[2], max(sizes)))
     return found
 
