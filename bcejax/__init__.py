@@ -27,6 +27,11 @@ Softmax
   softmax_cross_entropy    −Σ y_k log p_k, p = softmax(x)
   softmax_cross_entropy_with_integer_labels  −log p_y
 
+Many classes, and all pairs, without storing the logits
+  linear_bce               Σ ℓ(x_k, y_k), x = features @ kernel + bias
+  linear_softmax_cross_entropy  −log p_y, p = softmax(features @ kernel + bias)
+  sigmoid_contrastive_loss −(1/n) Σ_ij log σ(s_ij (t x_i · y_j + b))
+
 Information
   entropy                  −Σ p log p
   cross_entropy            −Σ p log q
@@ -51,8 +56,10 @@ from bcejax._bce import (
     smooth_labels,
 )
 from bcejax._bernoulli import bernoulli_entropy, bernoulli_kl_divergence
+from bcejax._contrastive import sigmoid_contrastive_loss
 from bcejax._focal import sigmoid_focal_loss
 from bcejax._information import cross_entropy, entropy, kl_divergence
+from bcejax._linear_heads import linear_bce, linear_softmax_cross_entropy
 from bcejax._optimal_logit import optimal_logit
 from bcejax._sigmoid import log_sigmoid, logit, sigmoid, softplus
 from bcejax._softmax import (
@@ -74,6 +81,8 @@ __all__ = [
     "cross_entropy",
     "entropy",
     "kl_divergence",
+    "linear_bce",
+    "linear_softmax_cross_entropy",
     "log_sigmoid",
     "log_softmax",
     "logistic_regression",
@@ -82,6 +91,7 @@ __all__ = [
     "metrics",
     "optimal_logit",
     "sigmoid",
+    "sigmoid_contrastive_loss",
     "sigmoid_focal_loss",
     "smooth_labels",
     "softmax_cross_entropy",

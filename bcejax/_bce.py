@@ -64,7 +64,7 @@ def bce_with_logits(
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
-    return _of_logits(_bce, logits, labels, pos_weight, where)
+    return _of_logits(bce, logits, labels, pos_weight, where)
 
 
 def bce_with_logits_grad(
@@ -120,7 +120,7 @@ def _of_logits(core, logits, labels, pos_weight, where) -> jax.Array:
     )
 
 
-def _bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
+def bce(x: jax.Array, y: jax.Array, w: jax.Array | None) -> jax.Array:
     return bce_unweighted(x, y) if w is None else _bce_weighted(x, y, w)
 
 

@@ -6,7 +6,7 @@ argument names the mesh; where it names none, nothing has to be done.
 """
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec, auto_axes
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def replication(like: jax.Array) -> NamedSharding | None:
@@ -27,18 +27,20 @@ def is_split(x: jax.Array, axis: int) -> bool:
     return axis < len(spec) and spec[axis] is not None
 
 
-def left_to_xla(function, like: jax.Array):
-    """`function`, for which XLA chooses all shardings, on the mesh of `like`.
+def in_auto_axes(function, rows_of: jax.Array | None, *arrays):
+    """`function(*arrays)`, in which XLA shards what a mesh with Explicit axes holds.
 
-    The type of an array on Explicit axes says how it is sharded, and JAX refuses a
-    product whose sharding would not follow from those of its factors. On Auto axes XLA
-    finds one. The results are replicated.
+    There every operation has to say how its result is sharded, which slices of a
+    sharded axis cannot. The result has the rows of `rows_of`, or is a scalar for None.
+    Where no mesh has Explicit axes, nothing is done.
     """
-    mesh = jax.typeof(like).sharding.mesh
-    on_auto = auto_axes(function, axes=mesh.axis_names, out_sharding=PartitionSpec())
-
-    def on_mesh(*arguments):
-        with jax.sharding.use_abstract_mesh(mesh):
-            return on_auto(*arguments)
-
-    return on_mesh
+    kinds = (jax.typeof(a).sharding for a in jax.tree.leaves(arrays))
+    mesh = next((kind.mesh for kind in kinds if not kind.mesh.empty), None)
+    if mesh is None or not mesh.explicit_axes:
+        return function(*arrays)
+    spec = PartitionSpec()
+    if rows_of is not None:
+        spec = PartitionSpec(*jax.typeof(rows_of).sharding.spec[:1])
+    return jax.sharding.auto_axes(
+        function, axes=mesh.explicit_axes, out_sharding=NamedSharding(mesh, spec)
+    )(*arrays)

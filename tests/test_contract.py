@@ -289,6 +289,32 @@ LEARNING = {
     ),
 }
 
+# So do the heads and the loss of all pairs, which have matrices as arguments.
+FEW = jnp.array([[0, 2], [1, 1], [3, -1], [-1, -1]])
+LEARNING |= {
+    "linear_bce": (
+        lambda x, k: bcejax.linear_bce(
+            jnp.outer(x, x), jnp.outer(k, k), FEW, chunk_size=3
+        ),
+        X,
+        Y,
+    ),
+    "linear_softmax_cross_entropy": (
+        lambda x, k: bcejax.linear_softmax_cross_entropy(
+            jnp.outer(x, x), jnp.outer(k, k), jnp.arange(4), chunk_size=3
+        ),
+        X,
+        Y,
+    ),
+    "sigmoid_contrastive_loss": (
+        lambda x, k: bcejax.sigmoid_contrastive_loss(
+            jnp.outer(x, x), jnp.outer(k, k), 0.5, -1.0, chunk_size=3
+        ),
+        X,
+        Y,
+    ),
+}
+
 
 def those(condition):
     """Parametrise a test by the losses for which something holds."""

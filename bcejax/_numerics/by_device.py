@@ -9,6 +9,8 @@ traced, and the lowering to XLA takes one.
 several.
 """
 
+from math import prod
+
 import jax
 from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
@@ -102,21 +104,33 @@ def _lower(context, *arrays, one_cpu, one_accelerator, elsewhere):
 
 
 def _single_device(module) -> str:
-    """The platform of the one device that a program is for, or "several".
+    """The platform of the one device that a program is for, or "several"."""
+    platform, devices = platform_and_devices(module)
+    return platform if devices == 1 else "several"
+
+
+SEVERAL = 2  # devices, where their number is not known
+
+
+def platform_and_devices(module) -> tuple[str, int]:
+    """The platform that a program is for, and how many devices share its arrays.
 
     What the lowering knows of that is not a documented part of JAX: whatever is missing
     counts as several devices. tests/test_softmax.py sees which way is taken.
     """
     platforms = tuple(getattr(module, "platforms", ()))
+    if len(platforms) != 1:
+        return "several", SEVERAL
     where = getattr(module, "axis_context", None)
     devices = getattr(where, "num_devices", None)  # of a jit over whole arrays
     if devices is None:  # inside shard_map, where each device has arrays of its own
         mesh = getattr(where, "mesh", None)
         manual = getattr(where, "manual_axes", None)
-        alone = mesh is not None and manual == frozenset(mesh.axis_names)
-    else:
-        alone = devices == 1
-    return platforms[0] if alone and len(platforms) == 1 else "several"
+        if mesh is None or manual is None:
+            return platforms[0], SEVERAL
+        shared = [n for name, n in mesh.shape.items() if name not in manual]
+        devices = prod(shared)
+    return platforms[0], devices
 
 
 mlir.register_lowering(_by_device, _lower)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from bcejax._sharding import is_split, left_to_xla, replicated
+from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
@@ -112,8 +112,11 @@ def compiled_fit(
 ) -> tuple[Fit, jax.Array]:
     if is_split(jnp.asarray(given.features), 1):
         options = fit_intercept, solver, batch_size
-        again = left_to_xla(lambda *data: compiled_fit(*data, *options), given.features)
-        return again(given, init, tol, max_steps, key)
+
+        def again(*data):
+            return compiled_fit(*data, *options)
+
+        return in_auto_axes(again, None, given, init, tol, max_steps, key)
     data = checked_problem(*given)
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
