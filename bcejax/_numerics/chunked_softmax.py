@@ -43,7 +43,7 @@ def sums(x: jax.Array, label: jax.Array, top: jax.Array) -> tuple[jax.Array, jax
 
 def top_and_sums(x: jax.Array, label: jax.Array) -> tuple[jax.Array, ...]:
     """top, S and x_y of a chunk."""
-    return over_classes(_top_and_sums, x, label)
+    return over_classes(_top_and_sums, -1, x, label)
 
 
 def _top_and_sums(ways, x, label):
