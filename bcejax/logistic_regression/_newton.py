@@ -105,6 +105,10 @@ def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:
     its column, but has no curvature once its logit is large.
     """
     curvature = jnp.sum(curvature_of_rows(at.params(state.point), data))
+    return length_by_curvature(curvature, state, step)
+
+
+def length_by_curvature(curvature: jax.Array, state: State, step) -> jax.Array:
     of_logits = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0) / curvature)
     moved = jnp.fmin(jnp.max(jnp.abs(step)), of_logits)  # the latter may be NaN
     return jnp.minimum(1, LONGEST / moved)
@@ -112,13 +116,11 @@ def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:
 
 def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     """The first of the lengths 1, 1/2, 1/4, … at which the loss falls by enough."""
-    slope = step @ state.gradient
 
     def halve(trial):
         length = trial.length / 2
         loss, gradient = of_data(state.point + length * step)
-        enough = state.loss + rounding_of(state.loss) + ARMIJO * length * slope
-        return Trial(length, loss, gradient, loss <= enough)
+        return Trial(length, loss, gradient, falls(loss, state, length, step))
 
     twice = Trial(
         2 * longest, state.loss, state.gradient, jnp.zeros_like(state.loss, bool)
@@ -128,9 +130,18 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     )
 
 
+def falls(loss: jax.Array, state: State, length: jax.Array, step) -> jax.Array:
+    """Whether the loss at `length` of the step is enough below that of the state."""
+    slope = step @ state.gradient
+    return loss <= state.loss + rounding_of(state.loss) + ARMIJO * length * slope
+
+
 def next_step(data: Problem, at: Scaling, state: State) -> tuple[Params, jax.Array]:
     """The step −H⁻¹ g that would follow, and the Newton decrement √(gᵀ H⁻¹ g)."""
-    step = newton_step(data, at, state, CG_LAST_RESIDUAL)
+    return with_decrement(at, state, newton_step(data, at, state, CG_LAST_RESIDUAL))
+
+
+def with_decrement(at: Scaling, state: State, step) -> tuple[Params, jax.Array]:
     # Conjugate gradients return 0 where the product with H is NaN: that proves nothing.
     failed = jnp.all(step == 0) & jnp.any(state.gradient != 0)
     decrement = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0))
@@ -149,7 +160,7 @@ def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array
     """p, to a residual of so much of g where H is not stored."""
     point, _, gradient, _ = state
     if is_stored(len(at.unit)):
-        return -cho_solve((factor(hessian(data, at, point)), True), gradient)
+        return step_of_hessian(hessian(data, at, point), gradient)
     diagonal = hessian_diagonal(data, at, point)
     product = hessian_product(data, at, point)
     ridge = len(point) * jnp.finfo(point.dtype).eps * diagonal
@@ -160,6 +171,10 @@ def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array
         tol=residual,
         maxiter=CG_STEPS,
     )[0]
+
+
+def step_of_hessian(h: jax.Array, gradient: jax.Array) -> jax.Array:
+    return -cho_solve((factor(h), True), gradient)
 
 
 def factor(h: jax.Array) -> jax.Array:

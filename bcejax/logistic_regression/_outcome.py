@@ -133,8 +133,11 @@ class Found(NamedTuple):
 
 
 def outcome(found: Found, data: Problem, tol) -> Fit:
+    return verdict(found, separated(found.params, found.step, data), data.l2, tol)
+
+
+def verdict(found: Found, apart: jax.Array, l2: jax.Array, tol) -> Fit:
     norm = max_norm(found.gradient)
-    apart = separated(found.params, found.step, data)
     least = found.decrement**2 / 2 <= rounding_of(found.loss)
     return Fit(
         weights=found.params.weights,
@@ -145,7 +148,7 @@ def outcome(found: Found, data: Problem, tol) -> Fit:
         converged=((norm <= tol) | least) & ~apart,
         newton_decrement=found.decrement,
         separated=apart,
-        l2=data.l2,
+        l2=l2,
     )
 
 
@@ -164,6 +167,31 @@ def separated(params: Params, step: Params, data: Problem) -> jax.Array:
       logistic regression models, Biometrika 71 (1984), 1-10.
     """
 
+    return are_separated(moves_of_rows(params, step, data))
+
+
+class Moves(NamedTuple):
+    """How rows move to their own side, of all the data or of a part of them."""
+
+    most: jax.Array  # of the rows whose gradient pulls
+    least: jax.Array
+    ahead: jax.Array  # whether the parameters put every row on its own side
+
+    def also(self, other: "Moves") -> "Moves":
+        """Those of both parts."""
+        return Moves(
+            jnp.maximum(self.most, other.most),
+            jnp.minimum(self.least, other.least),
+            self.ahead & other.ahead,
+        )
+
+
+def are_separated(moves: Moves) -> jax.Array:
+    recedes = (moves.most > FAR) & (moves.least >= -BACK * moves.most)
+    return recedes | moves.ahead
+
+
+def moves_of_rows(params: Params, step: Params, data: Problem) -> Moves:
     def free(direction: Params) -> Params:
         return direction._replace(weights=jnp.where(data.l2 > 0, 0, direction.weights))
 
@@ -183,5 +211,4 @@ def separated(params: Params, step: Params, data: Problem) -> jax.Array:
     slope = jnp.abs(bce_dx(logits + data.offset, data.labels, None))
     pulls = slope > jnp.finfo(slope.dtype).tiny
     most = jnp.max(jnp.where(pulls, gain, 0))
-    recedes = (most > FAR) & (jnp.min(gain) >= -BACK * most)
-    return recedes | jnp.all(on_its_side | ~counts)
+    return Moves(most, jnp.min(gain), jnp.all(on_its_side | ~counts))
