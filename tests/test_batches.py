@@ -1,5 +1,11 @@
 """fit_batches: data that are read batch by batch are fitted as `fit` fits the whole."""
 
+import errno
+import os
+import signal
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +15,7 @@ import pytest
 from bcejax.logistic_regression import (
     Progress,
     _batches,
+    _checkpoint,
     _newton,
     _passes,
     _stream,
@@ -192,9 +199,13 @@ def test_a_sum_of_many_terms_keeps_its_digits():
 # The passes
 
 
-def test_passes_and_steps_are_told():
+def test_passes_and_steps_are_told_in_the_mode_that_jax_is_in():
+    def tell(progress):
+        assert jnp.ones(()).dtype == jnp.float32
+        told.append(progress)
+
     data, told = made(), []
-    model = fit_batches(cut(data, [17]), l2=L2, callback=told.append)
+    model = fit_batches(cut(data, [17]), l2=L2, callback=tell)
     first, *_, last = told
     rows = np.sum(data[2] > 0)
     assert first == Progress(1, rows, 0, np.inf, np.inf)
@@ -425,3 +436,209 @@ def test_a_fingerprint_does_not_depend_on_the_order_or_the_cuts():
             a[7] = np.nextafter(a[7], 9)
             assert not Fingerprint.of(*rows).matches(one)
             one = Fingerprint.of(*rows)
+
+
+# Checkpoints
+
+
+class Stop(BaseException):
+    """What kills a fit in the tests."""
+
+
+def stops_at(data, rows):
+    """A `make_batches` that gives so many rows over all passes, and then stops."""
+    left = [rows]
+
+    def make_batches():
+        for batch in cut(data, [17])():
+            left[0] -= len(batch[1])
+            if left[0] < 0:
+                raise Stop
+            yield batch
+
+    return make_batches
+
+
+@pytest.mark.parametrize(("solver", "apart"), [("newton", 403), ("lbfgs", 1501)])
+def test_a_fit_stopped_anywhere_goes_on_to_the_same_bits(tmp_path, solver, apart):
+    data, told = made(), []
+    options = {"l2": L2, "solver": solver, "init": (np.array([5.0, 5, -9, 3]), -20.0)}
+    straight = fit_batches(cut(data, [17]), **options, callback=told.append)
+    stops = 0
+    for rows in range(17, 400 * len(told), apart):
+        directory = tmp_path / str(rows)
+        try:
+            fit_batches(stops_at(data, rows), **options, checkpoint=directory)
+        except Stop:
+            stops += 1
+        retold = []
+        again = {"checkpoint": directory, "callback": retold.append}
+        assert_same_bits(fit_batches(cut(data, [50]), **options, **again), straight)
+        assert retold == told[len(told) - len(retold) :]
+    assert stops > 4
+
+
+def test_a_finished_fit_is_there_again_after_one_pass(tmp_path):
+    passes = []
+
+    def make_batches():
+        passes.append(1)
+        return cut(made(), [17])()
+
+    straight = fit_batches(make_batches, l2=L2, checkpoint=tmp_path)
+    passes.clear()
+    assert_same_bits(fit_batches(make_batches, l2=L2, checkpoint=tmp_path), straight)
+    assert len(passes) == 2  # one to look at the first batch
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
+
+
+def test_a_checkpoint_of_something_else_is_refused_in_words(tmp_path):
+    data = made()
+    fit_batches(cut(data, [17]), l2=0.1, checkpoint=tmp_path, max_steps=1)
+    content = (tmp_path / "fit.npz").read_bytes()
+
+    def refused(message, rows=data, **options):
+        options = {"l2": 0.1, "max_steps": 1, "checkpoint": tmp_path} | options
+        with pytest.raises(ValueError, match=message):
+            fit_batches(cut(rows, [17]), **options)
+        assert (tmp_path / "fit.npz").read_bytes() == content
+
+    refused("same fit, but its l2 is 0.1, and here it is 0.2", l2=0.2)
+    refused("l2 is 0.1, and here it is 4 numbers with the digest", l2=L2)
+    refused("its max_steps is 1, and here it is 2", max_steps=2)
+    refused("its tol is 1e-06, and here it is 0.1", tol=0.1)
+    refused("its solver is newton, and here it is lbfgs", solver="lbfgs")
+    refused("its fit_intercept is True, and here it is False", fit_intercept=False)
+    refused("its start is 5 numbers", init=(np.ones(D), 0.0))
+    refused("its columns is 4, and here it is 3", (data[0][:, :3], *data[1:]))
+    refused("its dtype is float64, and here", (data[0].astype(np.float32), *data[1:]))
+    refused("got other values than in the checkpoint", replaced(data, 0, 9, 0.5, 1))
+    refused("after [0-9]+ in the checkpoint", [a[:-9] for a in data])
+
+
+def test_a_checkpoint_of_another_version_or_no_checkpoint_is_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(_checkpoint, "FORMAT", 0)
+    fit_batches(cut(made(), [17]), checkpoint=tmp_path, max_steps=0)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="its format is 0, and here it is 1"):
+        fit_batches(cut(made(), [17]), checkpoint=tmp_path, max_steps=0)
+    for content in (b"", b"no zip", (tmp_path / "fit.npz").read_bytes()[:-9]):
+        (tmp_path / "fit.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="must be a checkpoint of fit_batches"):
+            fit_batches(cut(made(), [17]), checkpoint=tmp_path, max_steps=0)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
+    data = made()
+    straight = fit_batches(cut(data, [17]), l2=L2)
+    writes = []
+
+    def fsync(file):
+        writes.append(file)
+        if len(writes) > 4:  # of the file and of the directory, for two passes
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="pass 3 could not be written, the one before"):
+        fit_batches(cut(data, [17]), l2=L2, checkpoint=tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["fit.npz"]
+    monkeypatch.setattr(_stream, "CHUNK", 64 * D)
+    told = []
+    options = {"l2": L2, "checkpoint": tmp_path, "callback": told.append}
+    assert_same_bits(fit_batches(cut(data, [17]), **options), straight)
+    assert told[0].passes == 3
+
+
+def test_runs_into_one_directory_do_not_harm_each_other(tmp_path):
+    data, other = made(), made(seed=1)
+    options = {"l2": L2, "checkpoint": tmp_path}
+    straight = fit_batches(cut(data, [17]), l2=L2)
+    same = []
+
+    def a_second_run(progress):
+        if progress.passes == 3 and not same:
+            same.append(None)
+            same[0] = fit_batches(cut(data, [50]), **options)
+
+    first = fit_batches(cut(data, [17]), **options, callback=a_second_run)
+    assert_same_bits(first, straight)
+    assert_same_bits(same[0], straight)
+    (tmp_path / "fit.npz").unlink()
+
+    def with_other_data(progress):
+        (tmp_path / "fit.npz").unlink()
+        fit_batches(cut(other, [17]), **options)
+
+    with pytest.raises(ValueError, match="another run has written that of other data"):
+        fit_batches(cut(data, [17]), **options, callback=with_other_data)
+    of_other = fit_batches(cut(other, [17]), l2=L2)
+    assert_same_bits(fit_batches(cut(other, [17]), **options), of_other)
+
+
+KILLED = """
+import os, signal, sys
+import jax
+import numpy as np
+from bcejax.logistic_regression import _checkpoint, _stream, fit_batches
+
+jax.config.update("jax_disable_most_optimizations", True)
+directory, moment = sys.argv[1], float(sys.argv[2])
+rng = np.random.default_rng(0)
+x, noise = rng.normal(size=(300, 4)), rng.logistic(size=300)
+y = x @ [1, -1, 0.5, 0] > noise
+_stream.CHUNK = 256
+batches, writes = [], []
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def make_batches():
+    for i in range(0, 300, 17):
+        batches.append(1)
+        if len(batches) == moment:
+            kill()
+        yield x[i : i + 17], y[i : i + 17]
+
+replace = os.replace
+
+def killing(*arguments):
+    writes.append(1)
+    if len(writes) == -moment + 0.5:
+        kill()
+    replace(*arguments)
+    if len(writes) == -moment:
+        kill()
+
+os.replace = killing
+model = fit_batches(make_batches, l2=0.01, checkpoint=directory)
+sys.stdout.buffer.write(b"".join(np.asarray(leaf).tobytes() for leaf in model[:-1]))
+"""
+
+
+def run_killed(directory, moment):
+    arguments = [sys.executable, "-c", KILLED, str(directory), str(moment)]
+    return subprocess.run(arguments, capture_output=True, timeout=300)
+
+
+def check_sigkill(tmp_path, moments):
+    straight = run_killed(tmp_path / "straight", 1e9)
+    assert straight.returncode == 0, straight.stderr
+    for moment in moments:
+        directory = tmp_path / str(moment)
+        assert run_killed(directory, moment).returncode == -signal.SIGKILL
+        again = run_killed(directory, 1e9)
+        assert again.returncode == 0, again.stderr
+        assert again.stdout == straight.stdout
+
+
+def test_a_process_killed_in_mid_pass_goes_on_to_the_same_bits(tmp_path):
+    check_sigkill(tmp_path, [60])
+
+
+@pytest.mark.full
+def test_a_process_killed_at_other_moments_goes_on_to_the_same_bits(tmp_path):
+    # In the first look, the survey and later passes; before and after a renaming.
+    check_sigkill(tmp_path, [1, 2, 19, 20, 37, 38, 55, 95, -0.5, -1, -2.5, -3])

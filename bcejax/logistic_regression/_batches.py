@@ -1,5 +1,6 @@
 """The fit of data that are read batch by batch, pass after pass."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bcejax.logistic_regression._checkpoint import Checkpoint, Saved, in_words
 from bcejax.logistic_regression._fit import checked_start
 from bcejax.logistic_regression._large import UNSTORED_ROWS
 from bcejax.logistic_regression._newton import (
@@ -65,6 +67,7 @@ def fit_batches(
     solver: str = "newton",
     tol: float = 1e-6,
     max_steps: int = 100,
+    checkpoint: str | os.PathLike | None = None,
     callback: Callable[[Progress], object] | None = None,
 ) -> Fit:
     """Fit a logistic regression to data that do not fit into memory: `fit` of them all.
@@ -94,6 +97,9 @@ def fit_batches(
       tol: stop when no component of the gradient exceeds this, and none exceeds 100 tol
         per standard deviation of its column.
       max_steps: stop after so many steps.
+      checkpoint: a directory for the state after each pass but the last, in one small
+        file. A fit that was killed goes on from there when it is called again with the
+        same data and options, and has the same result to the last bit. The file stays.
       callback: called with a `Progress` after each pass but the last.
     Returns:
       A `Fit`. Look at `converged` before using it.
@@ -103,7 +109,8 @@ def fit_batches(
       ValueError: for an unknown solver; where a shape or a value cannot be meant, such
         as NaN, with the number of the batch, counted from 0; if a batch has another
         number of columns than the first; if there are no rows, or other ones than in
-        the pass before.
+        the pass before; if the checkpoint is of other data or options.
+      OSError: if the checkpoint cannot be written. The one before stays.
     Example:
       >>> x, y = jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1])
       >>> model = fit_batches(lambda: ((x[i : i + 2], y[i : i + 2]) for i in (0, 2)))
@@ -112,6 +119,13 @@ def fit_batches(
     """
     if solver not in SOLVERS:
         raise ValueError(f'solver must be "newton" or "lbfgs", got {solver!r}.')
+    mode = jax.config.jax_enable_x64
+
+    def tell(progress: Progress) -> None:
+        with jax.enable_x64(mode):  # not in the precision of the fit
+            if callback is not None:
+                callback(progress)
+
     source = Source(make_batches, l2)
     with ThreadPoolExecutor(1) as pool:
         given, names = pool.submit(source.first).result()
@@ -121,37 +135,65 @@ def fit_batches(
             stream = Stream(source, columns, names, dtype, pool)
             start = checked_start(init, jnp.zeros((1, columns), dtype), fit_intercept)
             l2 = jnp.asarray(given.l2, dtype)
-            options = fit_intercept, tol, max_steps, solver
-            model, seen = in_passes(stream, start, l2, *options, callback)
-    made_with = Options(fit_intercept, seen.weighted, seen.shifted, names)
-    return rounded(model)._replace(options=made_with)
+            asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
+            place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
+            model, seen = in_passes(stream, asked, place or None, tell)
+    options = Options(fit_intercept, seen.weighted, seen.shifted, names)
+    return rounded(model)._replace(options=options)
+
+
+class Asked(NamedTuple):
+    start: Params
+    l2: jax.Array
+    fit_intercept: bool
+    tol: float
+    max_steps: int
+    solver: str
+
+
+def described(stream: Stream, asked: Asked) -> dict[str, str]:
+    """All that the result depends on but the rows, for a checkpoint."""
+    options = {name: in_words(value) for name, value in asked._asdict().items()}
+    layout = {"columns": stream.names or stream.columns, "dtype": stream.dtype}
+    return options | {name: str(value) for name, value in layout.items()}
 
 
 def in_passes(
-    stream: Stream, start: Params, l2, fit_intercept, tol, max_steps, solver, callback
+    stream: Stream, asked: Asked, checkpoint: Checkpoint | None, tell
 ) -> tuple[Fit, Survey]:
-    def tell(search: Search) -> None:
-        if callback is not None:
-            state, norm = search.state, float(search.norm)
-            steps = max(int(state.steps), 0)
-            rows = seen.fingerprint.rows
-            callback(Progress(stream.passes, rows, steps, float(state.loss), norm))
+    def note(search: Search) -> None:
+        if checkpoint is not None:
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(search)]
+            checkpoint.write(Saved(stream.passes, seen, leaves))
+        tell(progress_of(stream, seen, search))
 
-    seen = survey(stream, fit_intercept)
-    stream.total = seen.weight
+    saved = checkpoint.read() if checkpoint else None
+    seen = saved.survey if saved else survey(stream, asked.fit_intercept)
+    stream.known, stream.total = seen.fingerprint, seen.weight
+    start, l2, fit_intercept, tol, max_steps, solver = asked
     newton = solver == "newton" and is_stored(stream.columns)
     options = tol, max_steps, fit_intercept, newton
     setting, search = begin(seen.mean, seen.deviation, start, l2, *options)
-    tell(search)
+    if saved:
+        stream.passes, stream.known_by = saved.passes, f"in {checkpoint}"
+        search = jax.tree.unflatten(jax.tree.structure(search), saved.search)
+    else:
+        note(search)
     while search.goes_on:
         if search.fell:
             total = evaluate(stream, setting, search.trial, newton)
             search = advance(search, total, setting, newton)
         else:
             search = shorten(stream, setting, search)
-        tell(search)
+        note(search)
     step = search.step if newton else step_at(stream, setting, search.state)
     return model_at(stream, setting, search.state, step), seen
+
+
+def progress_of(stream: Stream, seen: Survey, search: Search) -> Progress:
+    state, rows = search.state, seen.fingerprint.rows
+    steps = max(int(state.steps), 0)
+    return Progress(stream.passes, rows, steps, float(state.loss), float(search.norm))
 
 
 def step_at(stream: Stream, setting: Setting, state: State) -> jax.Array:
