@@ -7,6 +7,8 @@ The bias b is not penalised. l2 is the same for all weights, where scikit-learn'
 
 Fitting
   fit             the minimiser, as a `Fit`
+  fit_batches     that of more data than fit into memory, read batch by batch
+  Progress        how far that has come, for a callback
   Fit             weights, bias, and how the search ended
   predict_logits  logits of new features
   predict_probs   their probabilities
@@ -25,10 +27,11 @@ Many devices
 
 How good the predictions are is for `bcejax.metrics` to say.
 
-All but `summary`, `separation` and `shard_rows` are pure functions: jit them, vmap them
-over penalties, weights or starts, and give them sharded arrays.
+All but `fit_batches`, `summary`, `separation` and `shard_rows` are pure functions: jit
+them, vmap them over penalties, weights or starts, and give them sharded arrays.
 """
 
+from bcejax.logistic_regression._batches import Progress, fit_batches
 from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
 from bcejax.logistic_regression._outcome import Fit
@@ -39,9 +42,11 @@ from bcejax.logistic_regression._summary import Coefficient, Summary, summary
 __all__ = [
     "Coefficient",
     "Fit",
+    "Progress",
     "Summary",
     "covariance",
     "fit",
+    "fit_batches",
     "predict_logits",
     "predict_probs",
     "separation",

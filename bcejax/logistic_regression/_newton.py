@@ -153,6 +153,10 @@ def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:
     its column, but has no curvature once its logit is large.
     """
     curvature = jnp.sum(curvature_of_rows(at.params(state.point), data))
+    return length_by_curvature(curvature, state, step)
+
+
+def length_by_curvature(curvature: jax.Array, state: State, step) -> jax.Array:
     of_logits = jnp.sqrt(jnp.maximum(-step @ state.gradient, 0) / curvature)
     moved = jnp.fmin(jnp.max(jnp.abs(step)), of_logits)  # the latter may be NaN
     return jnp.minimum(1, LONGEST / moved)
@@ -160,13 +164,11 @@ def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:
 
 def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     """The first of the lengths 1, 1/2, 1/4, … at which the loss falls by enough."""
-    slope = step @ state.gradient
 
     def halve(trial):
         length = trial.length / 2
         loss, gradient = of_data(state.point + length * step)
-        enough = state.loss + rounding_of(state.loss) + ARMIJO * length * slope
-        return Trial(length, loss, gradient, loss <= enough)
+        return Trial(length, loss, gradient, falls(loss, state, length, step))
 
     twice = Trial(
         2 * longest, state.loss, state.gradient, jnp.zeros_like(state.loss, bool)
@@ -174,6 +176,12 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
     return jax.lax.while_loop(
         lambda trial: ~trial.falls & (trial.length > SHORTEST * longest), halve, twice
     )
+
+
+def falls(loss: jax.Array, state: State, length: jax.Array, step) -> jax.Array:
+    """Whether the loss at `length` of the step is enough below that of the state."""
+    slope = step @ state.gradient
+    return loss <= state.loss + rounding_of(state.loss) + ARMIJO * length * slope
 
 
 # The step p = −H⁻¹ g
@@ -211,6 +219,10 @@ def step_by_products(data: Problem, at: Scaling, state: State, residual) -> jax.
         tol=residual,
         maxiter=CG_STEPS,
     )[0]
+
+
+def step_of_hessian(h: jax.Array, gradient: jax.Array) -> jax.Array:
+    return -cho_solve((factor(h), True), gradient)
 
 
 # Factors of H, which is R C R, with R the root of its diagonal

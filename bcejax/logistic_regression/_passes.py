@@ -1,0 +1,264 @@
+"""What is found in one pass over batches, and how a search goes on from there.
+
+The search is that of `_newton`, cut into passes. A pass `evaluate`s the objective, its
+gradient and its Hessian at one point, so that a full step that is good enough already
+has what the next step is made of. Where the loss does not fall by enough, a pass
+`shorten`s the step: it finds the losses at all the shorter lengths at once.
+
+With more than MOST_COLUMNS columns, or the solver "lbfgs", the step is one of L-BFGS in
+place of −H⁻¹ g, in coordinates in which the curvature at logits of 0 is about 1.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bcejax.logistic_regression._first_order import MEMORY
+from bcejax.logistic_regression._moves import Moves, are_separated, moves_of_rows
+from bcejax.logistic_regression._newton import (
+    SHORTEST,
+    State,
+    falls,
+    length_by_curvature,
+    step_of_hessian,
+    value_and_gradient,
+)
+from bcejax.logistic_regression._objective import (
+    curvature_of_rows,
+    hessian,
+    objective,
+    penalty,
+    penalty_curvature,
+)
+from bcejax.logistic_regression._outcome import (
+    Fit,
+    Found,
+    Shown,
+    norm_by_deviations,
+    outcome,
+    progress,
+    unfinished,
+)
+from bcejax.logistic_regression._overlap import decrement
+from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._scaling import Scaling, varies
+from bcejax.logistic_regression._stream import Rows, Stream, without_penalty
+from bcejax.logistic_regression._sums import Total
+
+SHORTER = SHORTEST ** np.linspace(0, 1, 21)[1:]  # lengths 1/2, 1/4, … of a step
+CURVATURE = 1 / 4  # of a loss, σ(x) σ(−x), at a logit of 0
+
+lbfgs = optax.scale_by_lbfgs(memory_size=MEMORY)
+
+
+class Setting(NamedTuple):
+    """What stays the same in all passes."""
+
+    at: Scaling
+    l2: jax.Array
+    tol: Any
+    max_steps: Any
+
+    @property
+    def no_rows(self) -> Problem:
+        """The penalty alone, as data."""
+        features = jnp.zeros((0, len(self.at.unit)), self.l2.dtype)
+        none = features[:, 0]
+        return Problem(features, none, none, none, self.l2)
+
+
+class Search(NamedTuple):
+    """Where a search stands between two passes, and the step that it tries next."""
+
+    state: State
+    norm: jax.Array  # of the gradient
+    step: jax.Array  # −H⁻¹ g, or one of L-BFGS
+    length: jax.Array  # of the step
+    trial: jax.Array  # the point to evaluate, at that length
+    fell: jax.Array  # whether the loss has at the last trial
+    certain: jax.Array  # whether the loss is known to fall at this one
+    goes_on: jax.Array
+    memory: Any  # of L-BFGS; None with Newton's steps
+
+
+@partial(jax.jit, static_argnames=("fit_intercept", "newton"))
+def begin(
+    mean, deviation, start: Params, l2, tol, max_steps, fit_intercept, newton
+) -> tuple[Setting, Search]:
+    """A search that has yet to evaluate its start, as a step that does not count."""
+    mean, deviation = (a.astype(l2.dtype) for a in (mean, deviation))
+    unit = jnp.where(varies(mean, deviation), 1 / deviation, 0)
+    at = Scaling(mean, unit, jnp.asarray(fit_intercept, unit.dtype))
+    point = at.point(start)
+    infinite, no_step = jnp.full_like(point[0], jnp.inf), jnp.zeros_like(point)
+    state = State(point, infinite, no_step, jnp.int32(-1))
+    yes, length = jnp.ones((), bool), jnp.ones_like(infinite)
+    memory = None if newton else lbfgs.init(point)
+    search = Search(state, infinite, no_step, length, point, yes, yes, yes, memory)
+    return Setting(at, l2, tol, max_steps), search
+
+
+# Evaluate
+
+
+class Sums(NamedTuple):
+    loss: jax.Array
+    gradient: jax.Array  # in the coordinates
+    curvature: jax.Array  # Σ c
+    hessian: Any  # None where it is not stored
+
+
+def evaluate(stream: Stream, setting: Setting, point: jax.Array, stored: bool) -> Total:
+    """`Sums` of the losses at a point, in one pass over all rows."""
+    one, d = (np.empty(shape, point.dtype) for shape in ((), len(point)))
+    square = np.empty(2 * d.shape, point.dtype) if stored else None
+    total = Total.of_none((one, d, one, square))
+    for chunk in stream.chunks():
+        total = add_sums(total, chunk.rows, setting.at, point, stored)
+        jax.block_until_ready(total)
+    return total
+
+
+@partial(jax.jit, static_argnames="stored")
+def add_sums(total, rows: Rows, at: Scaling, point: jax.Array, stored: bool) -> Total:
+    data = without_penalty(rows)
+    curvature = jnp.sum(curvature_of_rows(at.params(point), data))
+    h = hessian(data, at, point) if stored else None
+    return total.plus((*value_and_gradient(data, at)(point), curvature, h))
+
+
+def with_penalty(total: Total, setting: Setting, point: jax.Array) -> Sums:
+    at, data = setting.at, setting.no_rows
+    loss, gradient, curvature, h = total.sum
+    loss += penalty(at.params(point), data)
+    gradient += jax.grad(lambda p: penalty(at.params(p), data))(point)
+    if h is not None:
+        h += jnp.diag(penalty_curvature(data, at))
+    return Sums(loss, gradient, curvature, h)
+
+
+@partial(jax.jit, static_argnames="newton")
+def advance(search: Search, total: Total, setting: Setting, newton: bool) -> Search:
+    """The search after its trial has been evaluated: as `_newton.minimise` goes on."""
+    state, at = search.state, setting.at
+    found = with_penalty(total, setting, search.trial)
+    norm = norm_by_deviations(at, found.gradient)
+    fell = search.certain | falls(found.loss, state, search.length, search.step)
+    take, difference = progress((state.loss, search.norm), (found.loss, norm))
+    first = state.steps < 0
+    moves, difference = first | (fell & take), first | (fell & difference)
+    steps = state.steps + fell
+    moved = State(search.trial, found.loss, found.gradient, steps)
+    if newton:
+        step, memory = step_of_hessian(found.hessian, found.gradient), None
+        length = length_by_curvature(found.curvature, moved, step)
+    else:
+        step, memory = step_of_lbfgs(search.memory, moved, setting)
+        length = jnp.ones_like(search.length)
+    goes_on = difference & unfinished(norm, steps, setting.tol, setting.max_steps)
+    no = jnp.zeros_like(fell)
+    trial = moved.point + length * step
+    there = Search(moved, norm, step, length, trial, fell, no, goes_on, memory)
+    here = search._replace(
+        state=state._replace(steps=steps), fell=fell, certain=no, goes_on=~fell
+    )
+    return jax.tree.map(partial(jnp.where, moves), there, here)
+
+
+def step_of_lbfgs(memory, state: State, setting: Setting):
+    root = jnp.sqrt(CURVATURE + penalty_curvature(setting.no_rows, setting.at))
+    there = state.gradient / root, memory, root * state.point
+    direction, memory = lbfgs.update(*there)
+    return -direction / root, memory
+
+
+# Shorten
+
+
+def shorten(stream: Stream, setting: Setting, search: Search) -> Search:
+    """The search with a shorter step, by one pass over all rows."""
+    total = Total.of_none(np.empty(len(SHORTER), search.trial.dtype))
+    for chunk in stream.chunks():
+        total = add_losses(total, chunk.rows, setting.at, search)
+        jax.block_until_ready(total)
+    return with_length(search, total, setting)
+
+
+@jax.jit
+def add_losses(total, rows: Rows, at: Scaling, search: Search) -> Total:
+    data = without_penalty(rows)
+    points = shorter_trials(search)[1]
+    return total.plus(jax.vmap(lambda p: objective(at.params(p), data))(points))
+
+
+def shorter_trials(search: Search) -> tuple[jax.Array, jax.Array]:
+    lengths = search.length * jnp.asarray(SHORTER, search.length.dtype)
+    return lengths, search.state.point + lengths[:, None] * search.step
+
+
+@jax.jit
+def with_length(search: Search, total: Total, setting: Setting) -> Search:
+    """The first of the lengths at which the loss falls by enough, or the end."""
+    lengths, points = shorter_trials(search)
+    at, data = setting.at, setting.no_rows
+    losses = total.sum + jax.vmap(lambda p: penalty(at.params(p), data))(points)
+    fall = jax.vmap(falls, (0, None, 0, None))(
+        losses, search.state, lengths, search.step
+    )
+    first, some = jnp.argmax(fall), jnp.any(fall)
+    state = search.state
+    return search._replace(
+        state=state._replace(steps=state.steps + ~some),
+        length=lengths[first],
+        trial=points[first],
+        fell=jnp.ones_like(some),
+        certain=some,
+        goes_on=some,
+    )
+
+
+# What to say at the end
+
+
+@jax.jit
+def last_step(total: Total, setting: Setting, state: State) -> jax.Array:
+    """−H⁻¹ g, of sums that have been evaluated at the point of the state."""
+    found = with_penalty(total, setting, state.point)
+    return step_of_hessian(found.hessian, state.gradient)
+
+
+def model_at(stream: Stream, setting: Setting, state: State, step: jax.Array) -> Fit:
+    """The model, with what one more pass over all rows says of it."""
+    params = params_at(setting, state.point), params_at(setting, step)
+    moves = of_no_rows(state.loss)
+    for chunk in stream.chunks():
+        moves = add_moves(moves, chunk.rows, setting.l2, params)
+        jax.block_until_ready(moves)
+    return say(params[0], state, step, moves, setting)
+
+
+@jax.jit
+def params_at(setting: Setting, point: jax.Array) -> Params:
+    return setting.at.params(point)
+
+
+@jax.jit
+def of_no_rows(loss: jax.Array) -> Moves:
+    none = jnp.zeros_like(loss)
+    return Moves(most=none, least=none + jnp.inf, ahead=jnp.ones((), bool))
+
+
+@jax.jit
+def add_moves(moves: Moves, rows: Rows, l2, params: tuple[Params, Params]) -> Moves:
+    return moves.also(moves_of_rows(*params, Problem(*rows, l2=l2)))
+
+
+@jax.jit
+def say(params: Params, state: State, step, moves: Moves, setting: Setting) -> Fit:
+    found = Found(params, state.loss, state.gradient, state.steps)
+    shown = Shown(are_separated(moves), decrement(step, state.gradient))
+    return outcome(found, shown, setting.at, setting.l2, setting.tol)

@@ -1,0 +1,172 @@
+"""Batches of any sizes, read over and over, as chunks of one size on the device.
+
+The rows of the batches are copied into chunks, so that the chunks, and all that is
+computed from them, are the same whatever the sizes of the batches are. The last chunk
+is filled up with rows of share 0. One thread reads the next chunk and moves it to the
+device while JAX works on the present one, and there are never more than two.
+
+Values are looked at in the first pass. Later passes must give the same rows.
+"""
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bcejax.logistic_regression._fingerprint import Fingerprint
+from bcejax.logistic_regression._problem import Problem
+from bcejax.logistic_regression._source import Names, Part, Source
+
+CHUNK = 2**20  # features: 4 MB of float32, two blocks of `_rows`
+LEAST_ROWS = 16  # of a chunk
+ALIGNMENT = 64  # bytes, at which JAX takes an array of NumPy on a CPU as it is
+
+
+class Rows(NamedTuple):
+    """Rows on the device, as the first fields of a `Problem`."""
+
+    features: jax.Array  # (n, d)
+    labels: jax.Array  # (n,)
+    share: jax.Array  # (n,)
+    offset: jax.Array  # (n,)
+
+
+class Chunk(NamedTuple):
+    rows: Rows
+    weight: float  # Σ w
+
+
+def without_penalty(rows: Rows) -> Problem:
+    return Problem(*rows, l2=jnp.zeros((), rows.share.dtype))
+
+
+class Stream:
+    """The rows of a source, for as many passes as are asked for.
+
+    Attributes:
+      passes: how many there were.
+      known: the fingerprint of the first pass, which later passes must repeat.
+      known_by: what gave that fingerprint, for messages.
+      total: Σ w, or None in the first pass, where the shares of a chunk sum to 1.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        columns: int,
+        names: Names,
+        dtype,
+        pool: ThreadPoolExecutor,
+    ):
+        self.source, self.columns, self.names = source, columns, names
+        self.dtype, self.pool = np.dtype(dtype), pool
+        self.device = next(iter(jnp.zeros(()).devices()))
+        self.passes = 0
+        self.known: Fingerprint | None = None
+        self.known_by = "in the first pass"
+        self.total: float | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """One pass. The next chunk is read while the caller works on one.
+
+        The caller must be done with a chunk when it asks for the next one.
+        """
+        chunks = self._chunks()
+        following = self.pool.submit(next, chunks, None)
+        try:
+            while (chunk := following.result()) is not None:
+                following = self.pool.submit(next, chunks, None)
+                yield chunk
+        finally:
+            self.pool.submit(chunks.close)
+        self.passes += 1
+
+    # In the thread of the pool
+
+    def _chunks(self) -> Generator[Chunk]:
+        size = max(CHUNK // self.columns, LEAST_ROWS)
+        buffers = [Buffer(size, self.columns, self.dtype) for _ in range(2)]
+        found = buffers[0].fingerprint(0)
+        number = filled = 0
+        layout = self.columns, self.names, self.dtype
+        for part in self.source.parts(*layout, look=self.known is None):
+            start = 0
+            while start < len(part.labels):
+                taken = min(len(part.labels) - start, size - filled)
+                buffer = buffers[number % 2]
+                buffer.fill(filled, part.rows(slice(start, start + taken)))
+                start, filled = start + taken, filled + taken
+                if filled == size:
+                    found += buffer.fingerprint(filled)
+                    yield self._on_device(buffer, filled, size)
+                    number, filled = number + 1, 0
+        if filled:
+            buffer = buffers[number % 2]
+            found += buffer.fingerprint(filled)
+            size = size if number else min(size, power_of_2(filled))
+            yield self._on_device(buffer, filled, size)
+        self._compare(found)
+
+    def _on_device(self, buffer: "Buffer", filled: int, size: int) -> Chunk:
+        weight = float(np.sum(buffer.weight[:filled]))
+        rows = buffer.padded(filled, size, weight if self.total is None else self.total)
+        # The thread does not see the contexts of the caller.
+        with jax.enable_x64(self.dtype == np.float64), jax.default_device(self.device):
+            return Chunk(jax.device_put(rows), weight)
+
+    def _compare(self, found: Fingerprint) -> None:
+        if self.known is None:
+            self.known = found
+        rule = "make_batches must give the same rows in each pass"
+        if found.rows != self.known.rows:
+            raise ValueError(
+                f"{rule}, got {found.rows} of positive weight after {self.known.rows} "
+                f"{self.known_by}."
+            )
+        if not found.matches(self.known):
+            raise ValueError(
+                f"{rule}, got other values than {self.known_by}: the sums over their "
+                "bits differ."
+            )
+
+
+class Buffer:
+    """Room for the rows of a chunk, which is filled again and again."""
+
+    def __init__(self, size: int, columns: int, dtype: np.dtype):
+        self.features = aligned((size, columns), dtype)
+        self.labels, self.share, self.offset = (
+            aligned((size,), dtype) for _ in range(3)
+        )
+        self.weight = np.empty(size)
+
+    def fill(self, start: int, part: Part) -> None:
+        stop = start + len(part.labels)
+        for name, values in part._asdict().items():
+            getattr(self, name)[start:stop] = values
+
+    def fingerprint(self, filled: int) -> Fingerprint:
+        columns = self.features, self.labels, self.offset, self.weight
+        return Fingerprint.of(*(a[:filled] for a in columns))
+
+    def padded(self, filled: int, size: int, total: float) -> Rows:
+        self.share[:filled] = self.weight[:filled] / total
+        rows = self.features, self.labels, self.share, self.offset
+        for a in rows:
+            a[filled:size] = 0
+        return Rows(*(a[:size] for a in rows))  # type: ignore[arg-type]
+
+
+def power_of_2(rows: int) -> int:
+    """The least one that so many rows fit in."""
+    return max(1 << (rows - 1).bit_length(), LEAST_ROWS)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    length = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(length + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + length].view(dtype).reshape(shape)
