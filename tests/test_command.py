@@ -367,6 +367,11 @@ def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
             ["--one-hot", "x"],
             "got None (None is missing: give it a na",
         ),
+        (
+            "y,x\n" + "".join(f"{k % 2},v{k}\n" for k in range(2001)),
+            ["--one-hot", "x"],
+            "at most 2000 levels, got 2001: does it identify the rows?",
+        ),
         ("y,x\n1,2\n0,3\n", ["--weight", "y"], "cannot be both --label and --weight"),
         (
             "y,x,w\n1,2,-1\n0,3,1\n",

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from bcejax._cli import UserError, about, listed
 from bcejax._cli.model import Label
 
+MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
 FEWEST_ROWS = 10  # in which a column can look like an identifier
 SENTINELS = 99, 999, 9999, 99999  # of either sign, written for what is missing
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|key|index|no|nr|number))$|[a-z](ID|Id)$")
@@ -63,9 +64,15 @@ def numbers(column, name: str) -> np.ndarray:
         ) from None
 
 
-def levels(column: pa.ChunkedArray) -> list[str]:
+def levels(column: pa.ChunkedArray, name: str) -> list[str]:
     """The levels of a category, sorted; the first one has no coefficient."""
-    return sorted(pc.unique(texts(column).drop_null()).to_pylist())
+    found = pc.unique(texts(column).drop_null()).to_pylist()
+    if len(found) > MOST_LEVELS:
+        raise UserError(
+            f"--one-hot {name} must have at most {MOST_LEVELS} levels, got "
+            f"{len(found)}: does it identify the rows? --exclude leaves it out"
+        )
+    return sorted(found)
 
 
 def check_levels(column: pa.ChunkedArray, name: str, known: list[str]) -> None:

@@ -47,7 +47,7 @@ def load(table: pa.Table, options: dict, **penalty) -> Dataset:
     share, seed = options["test_fraction"], options["seed"]
     train, test = _split(columns.classes(column, label), share, seed)
     names = options.get("one_hot", ())
-    levels = {name: columns.levels(table[name].take(train)) for name in names}
+    levels = {name: columns.levels(table[name].take(train), name) for name in names}
     features = [Feature(name, name, None, *UNFITTED) for name in plain]
     for name in levels:
         for level in levels[name][1:]:
