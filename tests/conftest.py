@@ -73,6 +73,8 @@ QUICKLY_COMPILED = {
     "test_main",
     "test_newton",
     "test_peers",
+    "test_precision",
+    "test_shards",
     "test_softmax",
     "test_softmax_information",
     "test_verdicts",

@@ -17,7 +17,8 @@ import pytest
 ROWS, D, CLASSES, CHUNK = 32, 16, 1024, 48
 
 
-@pytest.mark.parametrize("cases", ["few", pytest.param("all", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("cases", ["few", "all"])
 def test_eight_devices(cases):
     flags = "--xla_force_host_platform_device_count=8"
     root = str(Path(__file__).parents[1])

@@ -324,7 +324,10 @@ CASES = [
         orders=1,
     ),
 ]
-NOT_TRIED = {"logistic_regression", "metrics"}  # modules: the metrics are tried
+# The metrics are tried, but not the module. The heads are loops over chunks, which have
+# matrices as arguments: tests/test_heads.py tries them.
+HEADS = {"linear_bce", "linear_softmax_cross_entropy", "sigmoid_contrastive_loss"}
+NOT_TRIED = {"logistic_regression", "metrics"} | HEADS
 
 ORDERS = ["value", "gradient", "second derivative"]
 # alone: the function by itself. norm: squared norms of its rows, under vmap where there

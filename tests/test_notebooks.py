@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
+SLOW = {"06_many_models_at_once", "08_many_labels"}  # some 20 seconds each
 NOTEBOOKS = [
     pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.ipynb"))
 ]
@@ -23,7 +24,15 @@ def test_they_are_numbered_from_01():
     assert numbers == [f"{k:02}" for k in range(1, len(numbers) + 1)] != []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            *path.values, id=path.id, marks=[pytest.mark.full] * (path.id in SLOW)
+        )
+        for path in NOTEBOOKS
+    ],
+)
 def test_it_runs(path):
     client = nbclient.NotebookClient(
         read(path),

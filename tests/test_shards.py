@@ -45,7 +45,7 @@ def uncached():
 @pytest.mark.parametrize(
     ("split", "axis_type", "solver"),
     [
-        ("rows", AxisType.Auto, "newton"),
+        pytest.param("rows", AxisType.Auto, "newton", marks=pytest.mark.full),
         ("columns", AxisType.Explicit, "newton"),
         pytest.param("rows", AxisType.Explicit, "newton", marks=pytest.mark.full),
         pytest.param("rows", AxisType.Explicit, "lbfgs", marks=pytest.mark.full),

@@ -182,8 +182,8 @@ def summary(
         `level` is not between 0 and 1, or `kind` is unknown.
     Example:
       >>> from bcejax.logistic_regression import fit
-      >>> x, y = jnp.array([[0], [0], [1], [1]]), jnp.array([0, 1, 0, 1])
-      >>> counts = jnp.array([15, 5, 5, 15])
+      >>> x, y = np.array([[0], [0], [1], [1]]), np.array([0, 1, 0, 1])
+      >>> counts = np.array([15, 5, 5, 15])
       >>> model = fit(x, y, sample_weight=counts)
       >>> print(summary(model, x, y, sample_weight=counts, names=["treated"]))
       Logistic regression, n = 40, converged
