@@ -7,7 +7,13 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-SLOW = {"06_many_models_at_once", "08_many_labels"}  # some 20 seconds each
+# 15 to 30 seconds each: they run with --full.
+SLOW = {
+    "04_probabilities_or_logits",
+    "05_imbalance",
+    "06_many_models_at_once",
+    "08_many_labels",
+}
 NOTEBOOKS = [
     pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.ipynb"))
 ]
