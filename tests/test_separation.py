@@ -1,14 +1,12 @@
 """separation(): which coefficients run away, against the opposite linear program."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from designs import TABLE, dummies, few_rows, integers, rare_level
 from scipy.optimize import linprog
 
 from bcejax.logistic_regression import separation
 
-ENDOMETRIAL = Path(__file__).with_name("endometrial.csv")
 X = np.arange(4.0)[:, None]
 
 
@@ -25,24 +23,6 @@ def has_an_optimum(x, y, intercept=True):
         np.zeros(len(rows)), A_eq=rows.T, b_eq=np.zeros(x.shape[1]), bounds=(1, None)
     )
     return found.status == 0
-
-
-def integers(rng):
-    return rng.integers(-2, 3, (12, 2)), rng.integers(0, 2, 12)
-
-
-def dummies(rng):
-    return rng.integers(0, 2, (30, 3)), rng.integers(0, 2, 30)
-
-
-def rare_level(rng):
-    x = rng.normal(size=(80, 4))
-    x[:, 0] = rng.random(80) < 0.05
-    return x, rng.integers(0, 2, 80)
-
-
-def few_rows(rng):
-    return rng.normal(size=(8, 2)), rng.integers(0, 2, 8)
 
 
 @pytest.mark.parametrize("design", [integers, dummies, rare_level, few_rows])
@@ -66,8 +46,7 @@ def test_soft_labels_hold_the_border():
 
 def test_a_neovasculised_endometrium_has_a_high_grade():
     # No woman with neovasculisation, the first column, has a low grade.
-    table = np.loadtxt(ENDOMETRIAL, delimiter=",", skiprows=6)
-    x, y = table[:, :3], table[:, 3]
+    x, y = TABLE[:, :3], TABLE[:, 3]
     assert separation(x, y).tolist() == [1, 0, 0, 0]
     assert separation(-x, y).tolist() == [-1, 0, 0, 0]
     assert separation(x[:, 1:], y).tolist() == [0, 0, 0]

@@ -1,44 +1,17 @@
 """Fit.converged and Fit.separated, against the linear program of `separation`."""
 
 from functools import cache
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from designs import dummies, endometrial, few_rows, integers, rare_level
 
 from bcejax.logistic_regression import fit, separation
 
-TABLE = np.loadtxt(
-    Path(__file__).with_name("endometrial.csv"), delimiter=",", skiprows=6
-)
 ROWS, COLUMNS = 80, 4  # of all designs, so that one program fits them all
-
-
-def integers(rng):
-    return rng.integers(-2, 3, (12, 2)), rng.integers(0, 2, 12)
-
-
-def dummies(rng):
-    x = rng.random((30, 3)) < 0.25
-    return x, rng.random(30) < 0.15 + 0.2 * x.sum(1)
-
-
-def rare_level(rng):
-    x = rng.normal(size=(80, 4))
-    x[:, 0] = rng.random(80) < 0.05
-    return x, rng.integers(0, 2, 80)
-
-
-def few_rows(rng):
-    return rng.normal(size=(8, 2)), rng.integers(0, 2, 8)
-
-
-def endometrial(rng):
-    rows = rng.integers(0, 79, 79)
-    return TABLE[rows, : rng.choice([2, 3])], TABLE[rows, 3]
 
 
 DESIGNS = integers, dummies, rare_level, few_rows, endometrial
