@@ -111,8 +111,9 @@ def array(x):
 
 
 def hashable(axis):
-    """An axis or several, of which jit takes a tuple but not a list."""
-    return tuple(axis) if isinstance(axis, Sequence) else axis
+    """An axis, by number or name, or several: jit takes a tuple of them, not a list."""
+    several = isinstance(axis, Sequence) and not isinstance(axis, str)
+    return tuple(axis) if several else axis
 
 
 def alike(

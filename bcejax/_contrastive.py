@@ -95,7 +95,8 @@ def _of_all_pairs(chunk_size, axis_name, images, texts, log_temperature, bias):
         pairs = pairs * jax.lax.axis_size(axis_name)
     values = {
         "images": images.astype(dtype),
-        "texts": texts,
+        # On their way round a ring gradients of the texts are added up.
+        "texts": texts if axis_name is None else texts.astype(dtype),
         "place": number,
         "positives": number[:, None],
         "temperature": jnp.exp(log_t.astype(dtype)),

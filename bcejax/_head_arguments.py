@@ -25,7 +25,7 @@ class Head(NamedTuple):
     def width(self) -> int:
         """How many numbers a chunk holds for each class: logits, kernel."""
         kernel, _ = self.arrays["kernel"]
-        return self.rows + (0 if kernel is None else kernel.shape[0])
+        return self.rows + kernel.shape[0]
 
 
 def chunk_size_of(size: int | None) -> int | None:
@@ -167,5 +167,8 @@ def _cause(value: int, classes: int, lowest: int) -> str:
     if value < 0 and lowest < 0:
         return " Rows with fewer positives are padded with −1."
     if value < 0:
-        return " Leave out the rows without a label, or give them weight 0."
+        return (
+            " Leave out the rows without a label, or give them any class and leave out "
+            "their loss: jnp.where(known, loss, 0)."
+        )
     return ""

@@ -131,6 +131,8 @@ def _bce_of_head(chunk_size, features, kernel, labels, bias, pos_weight, weights
         value, axis = of_each(head, value, name)
         if value is not None:
             value = in_range(value, name, 0, jnp.inf)
+            if axis is None:  # its gradient is added up over the chunks
+                value = value.astype(head.dtype)
         arrays[name] = (value, axis)
     sums, values = prepared(head, chunk_size, arrays)
     (loss,) = sums(_bce_of_chunk, values)

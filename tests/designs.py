@@ -17,7 +17,7 @@ def integers(rng):
 
 
 def dummies(rng):
-    x = rng.random((30, 3)) < 0.25
+    x = np.float64(rng.random((30, 3)) < 0.25)
     return x, rng.random(30) < 0.15 + 0.2 * x.sum(1)
 
 

@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 from jax.experimental import checkify
+from jax.sharding import AxisType, PartitionSpec
 from jax.test_util import check_grads
 
 from bcejax import (
@@ -29,7 +30,6 @@ bce, softmax, pairs = (
     linear_softmax_cross_entropy,
     sigmoid_contrastive_loss,
 )
-of_stored = softmax_cross_entropy_with_integer_labels
 ROWS, D, CLASSES = 5, 3, 13
 POSITIVES = np.array([[1, 3, -1], [2, 2, 5], [-1, -1, -1], [12, 0, 11], [7, 8, 9]])
 NUMBERS = np.array([0, 12, 5, 5, 7])
@@ -326,12 +326,14 @@ def test_16_bits_are_accumulated_in_float32_and_rounded_once(dtype):
     kernel = jnp.asarray(rng.normal(size=(d, classes)) / 6, dtype)
     labels = rng.integers(0, classes, (n, 2))
 
-    def total(f, k):
-        return jnp.sum(bce(f, k, labels, chunk_size=16))
+    weights = jnp.asarray(rng.random((n, 1)), dtype)
 
-    wide = [a.astype(jnp.float32) for a in (features, kernel)]
-    both = jax.jit(jax.value_and_grad(total, (0, 1)))
-    loss, slopes = both(features, kernel)
+    def total(f, k, w):
+        return jnp.sum(bce(f, k, labels, weights=w, chunk_size=16))
+
+    wide = [a.astype(jnp.float32) for a in (features, kernel, weights)]
+    both = jax.jit(jax.value_and_grad(total, (0, 1, 2)))
+    loss, slopes = both(features, kernel, weights)
     expected, exact = both(*wide)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
@@ -341,6 +343,23 @@ def test_16_bits_are_accumulated_in_float32_and_rounded_once(dtype):
         half = jnp.finfo(dtype).eps / 2
         off = np.abs(np.asarray(got, np.float64) - np.asarray(true, np.float64))
         assert np.max(off / np.maximum(np.abs(true), 1e-2)) <= 1.02 * half
+
+
+def test_a_ring_of_16_bits_rounds_its_gradients_once():
+    rng = np.random.default_rng(0)
+    images, texts = (jnp.asarray(rng.normal(size=(8, 5)), "bfloat16") for _ in "ab")
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    rows, whole = PartitionSpec("data"), PartitionSpec()
+
+    def loss(images, texts):
+        return sigmoid_contrastive_loss(images, texts, 0.5, -1.0, axis_name="data")
+
+    ring = jax.shard_map(loss, mesh=mesh, in_specs=(rows, rows), out_specs=whole)
+    slopes = jax.jit(jax.grad(ring, (0, 1)))
+    exact = slopes(*(a.astype(jnp.float32) for a in (images, texts)))
+    for got, true in zip(slopes(images, texts), exact, strict=True):
+        assert got.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(got, true.astype(jnp.bfloat16))
 
 
 def test_dtypes_of_results_and_gradients(x64):
