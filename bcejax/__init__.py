@@ -43,7 +43,7 @@ Information
 
 Modules
   logistic_regression      fit, predict_probs, covariance, summary and more
-  metrics                  log_loss, brier_score, roc_auc, calibration
+  metrics                  log_loss, roc_auc, confusion, calibration and more
 """
 
 from bcejax import logistic_regression, metrics

@@ -16,6 +16,7 @@ class Head(NamedTuple):
     """A linear layer, of rows and classes, made ready for the chunks."""
 
     layer: Layer
+    depth: int  # d
     arrays: dict[str, tuple[jax.Array | None, int | None]]  # and the axis that is cut
     rows: int
     classes: int
@@ -24,8 +25,7 @@ class Head(NamedTuple):
     @property
     def width(self) -> int:
         """How many numbers a chunk holds for each class: logits, kernel."""
-        kernel, _ = self.arrays["kernel"]
-        return self.rows + kernel.shape[0]
+        return self.rows + self.depth
 
 
 def chunk_size_of(size: int | None) -> int | None:
@@ -74,7 +74,7 @@ def head_of(features: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None) -> H
         "bias": (None if bias is None else bias.astype(dtype), 0),
         "place": (jnp.arange(classes, dtype=jnp.int32), 0),
     }
-    return Head(layer, arrays, features.shape[0], classes, dtype)
+    return Head(layer, kernel.shape[0], arrays, features.shape[0], classes, dtype)
 
 
 def _transposed(features: jax.Array, kernel: jax.Array) -> str:

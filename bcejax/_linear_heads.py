@@ -12,8 +12,9 @@ Shapes: features `(rows, d)`, kernel `(d, classes)` as in Flax, bias `(classes,)
 may be any number of classes: it need not be a multiple of anything. `vmap` over heads.
 
 Dtypes: the products of 16-bit features and kernels are accumulated in float32, never
-rounded to 16 bits, and the result is one of float32 logits: float32, or float64 if an
-argument is. A gradient is summed in that dtype and rounded once, to its argument's.
+rounded to 16 bits, and the result is one of float32 logits: float32, or float64 if
+features, kernel or bias are. A gradient is summed in that dtype and rounded once, to
+its argument's.
 
 Sharding: rows, classes or d may be sharded over the devices of a mesh with Auto or
 Explicit axes. Neither the kernel nor the logits are gathered.
@@ -60,9 +61,9 @@ def linear_bce(
     """Σ_k ℓ(x_k, y_k) over the classes, x = features @ kernel + bias, in nats.
 
     The sum of `bce_with_logits` of a layer with many labels, without its logits. Sparse
-    labels name the positive classes of each row. They cost nothing but themselves: the
-    logits of the positives change their sign, and softplus is summed, so that no term
-    is negative and the sum keeps its relative digits.
+    labels name the positive classes of each row. No dense labels are
+    made of them. The logit of each positive changes its sign and softplus is summed, so
+    no term is negative and the sum keeps its relative digits.
 
     Args:
       features: `(rows, d)`, floating point.
@@ -74,12 +75,14 @@ def linear_bce(
       bias: `(classes,)`, real.
       pos_weight: broadcasts to `(rows, classes)`, not negative (checked under
         `checkify`). Weight of the positives.
-      weights: likewise, of both. With 0 a class does not count, unless its logit is
+      weights: broadcasts to `(rows, classes)`, not negative. Multiplies the loss of a
+        class, positive or not. A class of weight 0 does not count, unless its logit is
         NaN.
       chunk_size: how many classes are computed at a time. None chooses by the shapes
         and the device.
     Returns:
-      `(rows,)`, float32, or float64 if an argument is. In nats, never below 0.
+      `(rows,)`, float32, or float64 if `features`, `kernel` or `bias` is. In nats,
+      never below 0.
     Raises:
       TypeError: if `features` or `kernel` is not floating point, or another argument
         not real.
@@ -198,7 +201,8 @@ def linear_softmax_cross_entropy(
       chunk_size: how many classes are computed at a time. None chooses by the shapes
         and the device.
     Returns:
-      `(rows,)`, float32, or float64 if an argument is. In nats, never below 0.
+      `(rows,)`, float32, or float64 if `features`, `kernel` or `bias` is. In nats,
+      never below 0.
     Raises:
       TypeError: if `features` or `kernel` is not floating point, `bias` not real,
         `labels` not integer, or `where` not bool.

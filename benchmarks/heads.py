@@ -1,6 +1,6 @@
 """Heads of many classes and the loss of all pairs, beside stored logits.
 
-    python benchmarks/heads.py             about ten minutes, and 8 GB of memory
+    python benchmarks/heads.py             about twenty minutes, and 8 GB of memory
     python benchmarks/heads.py --rounds 2  the same with fewer rounds
     python benchmarks/heads.py --compiled  what XLA makes of them for an H100 and a TPU
                                            (accelerators.py says what that needs)

@@ -99,13 +99,13 @@ def test_the_command_line_keeps_what_it_compiles(cache, monkeypatch):
     assert jax.config.jax_compilation_cache_dir == str(cache / "bcejax")
 
 
-def test_but_not_beside_a_cache_that_the_user_has(cache):
+def test_a_cache_that_the_user_has_is_left_alone(cache):
     jax.config.update("jax_compilation_cache_dir", str(cache / "mine"))
     _cli.keep_compiled()
     assert jax.config.jax_compilation_cache_dir == str(cache / "mine")
 
 
-def test_nor_where_nothing_can_be_written(cache, monkeypatch):
+def test_no_cache_is_set_where_nothing_can_be_written(cache, monkeypatch):
     (cache / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     _cli.keep_compiled()

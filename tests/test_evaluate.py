@@ -488,9 +488,38 @@ def test_no_other_threshold_costs_less(x64, costs):
     assert found.logit == least.max()
 
 
-def test_a_negative_cost_is_refused():
-    with pytest.raises(ValueError, match="a cost must be 0 or more, got -1"):
-        best_threshold([0.0, 2.0], [0, 1], false_positive_cost=-1)
+@pytest.mark.parametrize("cost", [-1, np.inf, np.nan])
+def test_a_cost_that_cannot_be_meant_is_refused(cost):
+    rows = np.float32([0, 2]), np.float32([0, 1])
+    with pytest.raises(ValueError, match=f"false_positive_cost must be .* got {cost}"):
+        best_threshold(*rows, false_positive_cost=cost)
+    checked = checkify.checkify(jax.jit(best_threshold))
+    error, _ = checked(*rows, false_negative_cost=jnp.float32(-1))
+    with pytest.raises(checkify.JaxRuntimeError, match="false_negative_cost must lie"):
+        error.throw()
+
+
+@pytest.mark.parametrize("function", [accuracy, confusion])
+def test_a_threshold_is_one_number(function):
+    with pytest.raises(ValueError, match="threshold must be a scalar"):
+        function([0.0, 2.0], [0, 1], threshold=np.zeros(2))
+
+
+def test_a_logit_of_infinity_is_called_positive_at_every_threshold():
+    logits, labels = np.float32([np.inf, 0]), np.float32([0, 1])
+    found = best_threshold(logits, labels, false_positive_cost=10)
+    called = confusion(logits, labels, threshold=found.logit)
+    wrong = 10 * called.false_positive + called.false_negative
+    assert found.cost == wrong / 2 == 5
+
+
+def test_rates_of_fractional_weights_do_not_fall():
+    logits, labels, _ = rows(5000)
+    weights = np.random.RandomState(3).rand(5000).astype(np.float32)
+    curve = roc_curve(logits, labels, weights=weights)
+    for rate in curve[:2]:
+        assert (np.diff(rate) >= 0).all()
+        np.testing.assert_allclose(rate[-1], 1, rtol=1.2e-7)  # XLA multiplies by 1/x
 
 
 def test_expected_calibration_error_by_hand(x64):
@@ -507,6 +536,8 @@ def test_curves_of_nan_are_nan_and_shapes_do_not_depend_on_values(function):
     logits, labels, weights = rows()
     logits[7] = np.nan
     got = jax.jit(function)(logits, labels, weights=weights)
+    assert all(np.isnan(leaf).all() for leaf in got)
+    got = jax.jit(function)(np.zeros_like(logits), labels, weights=weights + logits)
     assert all(np.isnan(leaf).all() for leaf in got)
     each = jax.vmap(lambda w: function(np.zeros(200, np.float32), labels, weights=w))
     assert {len(leaf) for leaf in each(np.stack([weights, 2 * weights]))} == {2}

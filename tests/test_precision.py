@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 import statsmodels.api as sm
@@ -92,6 +93,16 @@ def test_an_argument_that_jax_traces_beside_them_is_no_obstacle(traced):
 
     losses = jax.vmap(loss)(jnp.array([0.1, 0.2]))
     np.testing.assert_allclose(losses, [loss(0.1), loss(0.2)], 1e-5)
+
+
+def test_keys_of_batches_that_vmap_makes_are_no_obstacle():
+    features, labels, _ = fair()
+
+    def loss(key):
+        options = {"solver": optax.adam(0.1), "batch_size": 3000, "max_steps": 1}
+        return logistic_regression.fit(features, labels, key=key, **options).loss
+
+    assert jax.vmap(loss)(jax.random.split(jax.random.key(0), 2)).shape == (2,)
 
 
 def test_the_mode_of_jax_is_as_before_even_after_an_error():

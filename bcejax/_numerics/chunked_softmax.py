@@ -20,15 +20,9 @@ import jax.numpy as jnp
 from bcejax._numerics.limits import finite_or_zero
 from bcejax._numerics.over_classes import over_classes
 from bcejax._numerics.sigmoid import softplus
-from bcejax._numerics.softmax import clipped
+from bcejax._numerics.softmax import clipped, marks_label, mass_of
 
-
-@jax.custom_jvp
-def mass(x: jax.Array, finite_top: jax.Array) -> jax.Array:
-    """exp(x − top). An infinite logit has the mass of the largest: min(∞, 0)."""
-    return jnp.exp(jnp.minimum(x - finite_top, 0))
-
-
+mass = jax.custom_jvp(mass_of)
 # Not left to autodiff, for which the minimum has the slope ½ at the largest logit.
 # The top is not differentiated.
 mass.defjvps(lambda x_dot, result, x, _: x_dot * result, None)
@@ -36,7 +30,7 @@ mass.defjvps(lambda x_dot, result, x, _: x_dot * result, None)
 
 def sums(x: jax.Array, label: jax.Array, top: jax.Array) -> tuple[jax.Array, jax.Array]:
     """S and x_y of a chunk. A label that is not in the chunk is out of range."""
-    is_label = _marks(x, label)
+    is_label = marks_label(-1, x, label)
     others = jnp.where(is_label, 0, mass(x, clipped(top)[:, None]))
     return jnp.sum(others, -1), jnp.sum(jnp.where(is_label, x, 0), -1)
 
@@ -47,16 +41,11 @@ def top_and_sums(x: jax.Array, label: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _top_and_sums(ways, x, label):
-    masked = jnp.where(_marks(x, label), -jnp.inf, x)
+    masked = jnp.where(marks_label(-1, x, label), -jnp.inf, x)
     top = ways.top(masked)
     others = ways.total(lambda _, x, top: mass(x, top), (masked,), (clipped(top),))
     at = ways.total(lambda k, x, y: jnp.where(k == y, x, 0), (x,), (label,))
     return top, others, at
-
-
-def _marks(x: jax.Array, label: jax.Array) -> jax.Array:
-    k = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
-    return label[..., None] == k
 
 
 START = -jnp.inf, 0.0, 0.0  # top, S and x_y of no class

@@ -72,9 +72,9 @@ def fit_batches(
 ) -> Fit:
     """Fit a logistic regression to data that do not fit into memory: `fit` of them all.
 
-    The objective, the rule for stopping and `converged` are those of `fit`; `separated`
-    is found by one look at the rows and may miss a separation. A step of Newton's
-    method is one pass over the batches, and there are three more: the first
+    The objective, the tolerance and `converged` are those of `fit`. `separated` is
+    found by one look at the rows and may miss a separation. A step of Newton's method
+    is one pass over the batches, and there are three more: the first
     finds the scales of the columns, the second the loss at the start, and the last
     whether the data are separated. The result does not depend on the sizes of the
     batches, whose rows are put together to chunks of 4 or 8 MB. In memory are two of

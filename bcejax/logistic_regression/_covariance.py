@@ -146,13 +146,8 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind):
 
 def fitted_logits(model: Fit, data: Problem) -> jax.Array:
     """Logits of the rows of `data`, in their dtype, offset included."""
-    return logits_of_model(params_of(model, data), data.features) + data.offset
-
-
-def params_of(model: Fit, data: Problem) -> Params:
-    """The coefficients of the model, in the dtype of the data."""
     weights, bias = (jnp.asarray(a, data.share.dtype) for a in model[:2])
-    return Params(weights, bias)
+    return logits_of_model(Params(weights, bias), data.features) + data.offset
 
 
 class Design(NamedTuple):

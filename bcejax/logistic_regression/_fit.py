@@ -56,9 +56,10 @@ def fit(
 
     Args:
       features: `(n, d)`, real: an array, or a table of pandas, polars or Arrow, whose
-        names of columns go into the `Fit`. 16-bit and integers are computed in float32;
-        float64 of NumPy or a table in float64, on a CPU and outside jit and vmap, and
-        the result is then rounded to float32 where JAX is not in 64-bit mode.
+        names of columns go into the `Fit`. Float64 and integers of 64 bits, from NumPy,
+        a list or a table, are computed in float64 on a CPU and outside jit and vmap;
+        the result is rounded to float32, unless JAX is in 64-bit mode. All others are
+        computed in the dtype that JAX gives them, or float32 if it is narrower.
       labels: `(n,)`, real. Class 0 or 1, or a probability.
       l2: scalar or `(d,)`, not negative. Penalty of the weights, not of the bias; one
         for each column, or the same for all. `l2 * features.var(0)` penalises them as
@@ -97,7 +98,7 @@ def fit(
       chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
     """
     given, names = read(features, labels, l2, sample_weight, offset)
-    with precision_of(given, init, tol, max_steps):
+    with precision_of(given, init, tol, max_steps, key):
         model, sound = compiled_fit(
             given, init, tol, max_steps, key, fit_intercept, solver, batch_size
         )
@@ -137,6 +138,7 @@ def compiled_fit(
     else:
         batches = None if batch_size is None else (len(data.features), batch_size, key)
         search = partial(by_optax, solver, fit_intercept, batches)
+        # Not by `alone_or_together`, which must not close over a key that is traced.
         model = fitted(False, data, start, tol, max_steps)
     return model, is_sound(given, model.loss + model.gradient_norm)
 

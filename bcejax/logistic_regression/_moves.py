@@ -19,11 +19,17 @@ import jax
 import jax.numpy as jnp
 
 from bcejax._bce import bce_dx
+from bcejax.logistic_regression._objective import logits_of
+from bcejax.logistic_regression._overlap import (
+    all_on_their_side,
+    allowed_back,
+    counted,
+    gain_of_rows,
+)
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear
 
 FAR = 0.05  # how far the step of separated data moves some row, a logit
-BACK = 1e-3  # of that distance, by which rounding may move a row to the wrong side
 
 
 class Moves(NamedTuple):
@@ -43,28 +49,16 @@ class Moves(NamedTuple):
 
 
 def are_separated(moves: Moves) -> jax.Array:
-    recedes = (moves.most > FAR) & (moves.least >= -BACK * moves.most)
+    back = allowed_back(moves.most.dtype)
+    recedes = (moves.most > FAR) & (moves.least >= -back * moves.most)
     return recedes | moves.ahead
 
 
 def moves_of_rows(params: Params, step: Params, data: Problem) -> Moves:
-    def free(direction: Params) -> Params:
-        return direction._replace(weights=jnp.where(data.l2 > 0, 0, direction.weights))
-
-    # The logits of all three in one pass over the features.
-    stacked = jax.tree.map(
-        lambda *three: jnp.stack(three, -1), free(params), free(step), params
-    )
-    ahead, moved, logits = linear(stacked, data.features).T
-    counts, positive, negative = data.share != 0, data.labels == 1, data.labels == 0
-    on_its_side = (positive & (ahead > 0)) | (negative & (ahead < 0))
-
-    # How far the step moves each row to its own side. Either side is wrong for a
-    # label that is a probability.
-    gain = jnp.where(positive, moved, jnp.where(negative, -moved, -jnp.abs(moved)))
-    gain = jnp.where(counts, gain, 0)
+    free = step._replace(weights=jnp.where(data.l2 > 0, 0, step.weights))
+    gain = counted(gain_of_rows(data, linear(free, data.features)), data)
     # How far a row moves tells nothing if its gradient has underflowed to 0.
-    slope = jnp.abs(bce_dx(logits + data.offset, data.labels, None))
+    slope = jnp.abs(bce_dx(logits_of(params, data), data.labels, None))
     pulls = slope > jnp.finfo(slope.dtype).tiny
     most = jnp.max(jnp.where(pulls, gain, 0))
-    return Moves(most, jnp.min(gain), jnp.all(on_its_side | ~counts))
+    return Moves(most, jnp.min(gain), all_on_their_side(data, params))

@@ -62,9 +62,10 @@ class Search(NamedTuple):
     norm: jax.Array  # of the gradient
     step: jax.Array  # −H⁻¹ g, or 0
     longest: jax.Array  # length of the step to begin with
-    ridge: jax.Array  # ε of `scaled_factor`
+    ridge: jax.Array  # ε of `scaled_factor`, which only grows during a search
     idle: jax.Array  # whether the step is
     difference: jax.Array  # whether the last step that was not idle made one
+    far: jax.Array  # and whether it promised much
     goes_on: jax.Array  # whether to take the step
 
 
@@ -91,11 +92,14 @@ def from_point(point: jax.Array) -> Search:
     state = State(point, infinite, no_step, jnp.int32(0))
     length, yes = jnp.ones_like(infinite), jnp.ones_like(infinite, bool)
     ridge = jnp.full_like(infinite, least_ridge(point))
-    return Search(state, infinite, no_step, length, ridge, yes, yes, yes)
+    return Search(state, infinite, no_step, length, ridge, yes, yes, ~yes, yes)
 
 
 def from_state(at: Scaling, state: State, tol, max_steps) -> Search:
-    """A search that begins where another has ended, if there is anything left to do."""
+    """A search that begins where another has ended, if there is anything left to do.
+
+    Its loss and gradient are found once more, so that XLA compiles them in one place.
+    """
     norm = norm_by_deviations(at, state.gradient)
     goes_on = unfinished(norm, state.steps, tol, max_steps)
     return from_point(state.point)._replace(state=state, goes_on=goes_on)
@@ -111,7 +115,7 @@ def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Searc
     of_data = value_and_gradient(data, at)
 
     def advance(search):
-        state, norm, step, longest, ridge, idle, difference, _ = search
+        state, norm, step, longest, ridge, idle, difference, far, _ = search
         promised = -(step @ state.gradient) / 2  # half the square of the decrement
         trial = line_search(of_data, state, step, longest)
         norm_of_trial = norm_by_deviations(at, trial.gradient)
@@ -125,7 +129,8 @@ def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Searc
         )
         state = state._replace(steps=steps)
         # Columns that are nearly collinear may promise much by a tiny gradient.
-        far = promised > jnp.maximum(NEAR * jnp.abs(state.loss), tol)
+        much = promised > jnp.maximum(NEAR * jnp.abs(state.loss), tol)
+        far = jnp.where(idle, far, much)
         left = jnp.where(far, jnp.inf, norm)
         more = difference & unfinished(left, steps, tol, max_steps)
 
@@ -138,7 +143,7 @@ def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Searc
 
         stay = step, longest, ridge, jnp.zeros_like(idle)
         step, longest, ridge, idle = jax.lax.cond(more, follow, lambda: stay)
-        return Search(state, norm, step, longest, ridge, idle, difference, more | idle)
+        return Search(state, norm, step, longest, ridge, idle, difference, far, more)
 
     return jax.lax.while_loop(lambda search: search.goes_on, advance, start)
 
@@ -163,7 +168,7 @@ def length_by_curvature(curvature: jax.Array, state: State, step) -> jax.Array:
 
 
 def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
-    """The first of the lengths 1, 1/2, 1/4, … at which the loss falls by enough."""
+    """The first of the lengths `longest` · (1, ½, …) at which the loss falls enough."""
 
     def halve(trial):
         length = trial.length / 2

@@ -143,10 +143,20 @@ def moved(data: Problem, logits, move, top) -> jax.Array:
 
 def verdicts(data: Problem, move: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Whether a step shows that the data overlap, and that they are separated."""
-    gain = jnp.where(is_hard(data), own_side(data) * move, -jnp.abs(move))
+    gain = gain_of_rows(data, move)
     most = jnp.max(gain)
-    back = max(BACK, ROUNDINGS * float(jnp.finfo(gain.dtype).eps))
-    return most < HALF, (most >= HALF) & (jnp.min(gain) >= -back * most)
+    ahead = jnp.min(gain) >= -allowed_back(gain.dtype) * most
+    return most < HALF, (most >= HALF) & ahead
+
+
+def gain_of_rows(data: Problem, move: jax.Array) -> jax.Array:
+    """How far a step moves each row to its own side. One without a side has none."""
+    return jnp.where(is_hard(data), own_side(data) * move, -jnp.abs(move))
+
+
+def allowed_back(dtype) -> float:
+    """The share of the largest gain by which a row may move to the wrong side."""
+    return max(BACK, ROUNDINGS * float(jnp.finfo(dtype).eps))
 
 
 def all_on_their_side(data: Problem, params: Params) -> jax.Array:

@@ -125,7 +125,12 @@ def counted(given: Given, dtype, names: Names, look: bool) -> Part:
             np.broadcast_to(np.asarray(a), len(features))
             for a in (given.labels, given.offset_or_0, given.weight_or_1)
         )
-        part = Part(features, labels, offset, weight.astype(np.float64))
+        part = Part(
+            features,
+            labels.astype(dtype),
+            offset.astype(dtype),
+            weight.astype(np.float64),
+        )
         if not np.all(weight > 0):
             part = part.rows(weight > 0)
         if look and not (is_sound(part) and np.all((weight >= 0) & (weight < np.inf))):

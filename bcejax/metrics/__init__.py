@@ -1,7 +1,6 @@
 """How good the logits of a binary classifier are, of any classifier.
 
-They are weighted means over rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its
-probability,
+All of them weigh the rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its probability,
 
   log_loss           Σ wᵢ ℓ(xᵢ, yᵢ) / Σ wᵢ, in nats
   brier_score        Σ wᵢ (pᵢ − yᵢ)² / Σ wᵢ
@@ -21,10 +20,11 @@ probability,
   expected_calibration_error  the mean distance of those two means
 
 All are pure functions: jit them, vmap them, and give them sharded arrays. A weight of 2
-counts a row twice, and only the ratios of the weights matter. Labels may be
-probabilities: y counts as y of a positive and 1 − y of a negative row. 16-bit logits
-are computed in float32, and so are the results: a mean over many rows has more digits
-than one of them. NaN in the logits gives NaN out.
+counts a row twice. Only the ratios of the weights matter, but in the counts of
+`confusion` and in `Calibration.weight`. Labels may be probabilities: y counts as y of a
+positive and 1 − y of a negative row. 16-bit logits are computed in float32, and so are
+the results: a mean over many rows has more digits than one of them. NaN in the logits
+gives NaN out.
 
 In a row with a weight, a label that is NaN or outside [0, 1] is a ValueError. So are
 weights that are negative, not finite, or 0 in all rows. Logits that all lie in [0, 1]

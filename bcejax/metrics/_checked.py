@@ -7,21 +7,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bcejax._arguments import floating, order_of, real, same_shape_or_scalar, widened
+from bcejax._arguments import (
+    floating,
+    order_of,
+    real,
+    same_shape_or_scalar,
+    scalar,
+    widened,
+)
 from bcejax._host import as_computed_with, numbers, real_array
 from bcejax._range_check import in_range
 from bcejax._values import complain_of_labels, complain_of_weights
 
 
-def checked(core, logits, labels, weights, *parameters, **options):
-    """`core(logits, labels, weights, *parameters, **options)` of checked rows.
+def checked(core, logits, labels, weights, parameters=None, **options):
+    """`core(logits, labels, weights, **parameters, **options)` of checked rows.
 
-    The parameters are numbers and do not compile anew; the options are static.
+    The parameters are scalars by name and do not compile anew; the options are static.
     """
     logits, labels = real_array(logits, "logits"), numbers(labels, "labels")
     weights = None if weights is None else numbers(weights, "weights")
     result, sound, doubtful = _compiled(
-        core, tuple(options.items()), logits, labels, weights, parameters
+        core, tuple(options.items()), logits, labels, weights, parameters or {}
     )
     if isinstance(sound, jax.core.Tracer):
         return result
@@ -60,5 +67,5 @@ def _compiled(core, options, logits, labels, weights, parameters):
     y = jnp.where((w == 0) & ~allowed, 0, y)
     doubtful = jnp.all((x >= 0) & (x <= 1)) & (jnp.min(x) < jnp.max(x))
     y, w = in_range(y, "labels", 0, 1), in_range(w, "weights", 0, jnp.inf)
-    parameters = [jnp.asarray(number, x.dtype) for number in parameters]
-    return core(x, y, w, *parameters, **dict(options)), sound, doubtful
+    parameters = {k: scalar(v, k).astype(x.dtype) for k, v in parameters.items()}
+    return core(x, y, w, **parameters, **dict(options)), sound, doubtful

@@ -12,8 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bcejax._range_check import in_range
 from bcejax._sharding import replicated
 from bcejax.metrics._checked import checked
+
+INF = float("inf")
 
 
 def roc_auc(
@@ -42,9 +45,11 @@ class RocCurve(NamedTuple):
     """What share of either class is called positive, by falling threshold.
 
     Attributes:
-      false_positive_rate: `(n + 1,)`, of the negative rows; from 0 to 1.
+      false_positive_rate: `(n + 1,)`, of the negative rows; from 0, where no row is
+        called positive, to 1.
       true_positive_rate: `(n + 1,)`, of the positive rows, the recall; from 0 to 1.
-      threshold: `(n + 1,)`, from ∞ down: logits at or above it are called positive.
+      threshold: `(n + 1,)`, the logits from the largest down: those at or above it are
+        called positive. The first is ∞ and calls none, not even logits of ∞.
     """
 
     false_positive_rate: jax.Array
@@ -55,7 +60,7 @@ class RocCurve(NamedTuple):
 def roc_curve(
     logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None
 ) -> RocCurve:
-    """The ROC curve, whose area is `roc_auc`. Arguments and errors are its own.
+    """The ROC curve, whose area is `roc_auc`. Arguments are those of `log_loss`.
 
     Returns:
       A `RocCurve`, float32 or float64. The rate of a class without rows is NaN.
@@ -68,12 +73,13 @@ def roc_curve(
 
 
 class PrecisionRecall(NamedTuple):
-    """How many of those called positive are, and how many of those are found.
+    """Precision and recall, by falling threshold.
 
     Attributes:
       precision: `(n + 1,)`, positives among the rows called so; 1 where none is.
       recall: `(n + 1,)`, share of the positive rows that are called so; from 0 to 1.
-      threshold: `(n + 1,)`, from ∞ down: logits at or above it are called positive.
+      threshold: `(n + 1,)`, the logits from the largest down: those at or above it are
+        called positive. The first is ∞ and calls none, not even logits of ∞.
     """
 
     precision: jax.Array
@@ -153,11 +159,15 @@ def best_threshold(
       >>> print(found.logit, found.cost)
       inf 0.3333
     """
-    costs = false_positive_cost, false_negative_cost
-    for cost in costs:
-        if not isinstance(cost, jax.core.Tracer) and not np.all(np.asarray(cost) >= 0):
-            raise ValueError(f"a cost must be 0 or more, got {cost}.")
-    return checked(_best_threshold, logits, labels, weights, *costs)
+    costs = {
+        "false_positive_cost": false_positive_cost,
+        "false_negative_cost": false_negative_cost,
+    }
+    for name, cost in costs.items():
+        known = not isinstance(cost, jax.core.Tracer)
+        if known and not np.all((np.asarray(cost) >= 0) & np.isfinite(cost)):
+            raise ValueError(f"{name} must be 0 or more and finite, got {cost}.")
+    return checked(_best_threshold, logits, labels, weights, parameters=costs)
 
 
 def _roc_auc(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
@@ -193,11 +203,13 @@ def _above(x: jax.Array, y: jax.Array, w: jax.Array) -> _Above:
     stop = jnp.concatenate([jnp.zeros(1, stop.dtype), stop])
 
     def upto(weights):
-        return jnp.concatenate([jnp.zeros(1, x.dtype), jnp.cumsum(weights)])[stop]
+        # JAX adds in a tree, whose sums may fall by a rounding where they should stay.
+        sums = jax.lax.cummax(jnp.cumsum(weights))
+        return jnp.concatenate([jnp.zeros(1, x.dtype), sums])[stop]
 
     threshold = jnp.concatenate([jnp.full(1, jnp.inf, x.dtype), -down])
     above = _Above(threshold, upto(positive), upto(negative))
-    missing = jnp.isnan(down[-1])
+    missing = jnp.isnan(down[-1] + jnp.sum(positive + negative))
     return jax.tree.map(lambda a: jnp.where(missing, jnp.nan, a), above)
 
 
@@ -219,9 +231,14 @@ def _average_precision(x, y, w) -> jax.Array:
 
 
 def _best_threshold(x, y, w, false_positive_cost, false_negative_cost) -> Threshold:
+    false_positive_cost = in_range(false_positive_cost, "false_positive_cost", 0, INF)
+    false_negative_cost = in_range(false_negative_cost, "false_negative_cost", 0, INF)
     threshold, positive, negative = _above(x, y, w)
     missed = positive[-1] - positive
     cost = false_positive_cost * negative + false_negative_cost * missed
+    # A threshold of ∞ does not call no row where a logit is ∞.
+    none_called = jnp.where(threshold[1] == jnp.inf, jnp.inf, cost[0])
+    cost = cost.at[0].set(none_called)
     best = jnp.argmin(cost)
     return Threshold(threshold[best], cost[best] / jnp.sum(w))
 

@@ -81,7 +81,7 @@ def accuracy(
       >>> print(accuracy(jnp.array([-2.0, -1, 0.5, 3]), jnp.array([0, 1, 1, 1])))
       0.75
     """
-    return confusion(logits, labels, weights=weights, threshold=threshold).accuracy
+    return checked(_accuracy, logits, labels, weights, {"threshold": threshold})
 
 
 class Confusion(NamedTuple):
@@ -144,7 +144,7 @@ def confusion(
       >>> print(found.true_positive, found.false_negative, found.f1)
       2.0 1.0 0.8
     """
-    return checked(_confusion, logits, labels, weights, threshold)
+    return checked(_confusion, logits, labels, weights, {"threshold": threshold})
 
 
 def _log_loss(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
@@ -159,3 +159,7 @@ def _confusion(x, y, w, threshold) -> Confusion:
     called = jnp.where(jnp.isnan(x), jnp.nan, (x >= threshold).astype(x.dtype))
     classes = called * y, called * (1 - y), (1 - called) * y, (1 - called) * (1 - y)
     return Confusion(*(jnp.sum(w * of_class) for of_class in classes))
+
+
+def _accuracy(x, y, w, threshold) -> jax.Array:
+    return _confusion(x, y, w, threshold).accuracy
