@@ -12,7 +12,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--shapes",
         type=int,
-        help="how many shapes test_many_programs tries (default 40, with --full 200)",
+        help="how many shapes test_many_programs tries (default 25, with --full 200)",
     )
     group.addoption(
         "--shapes-seed",
@@ -30,7 +30,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     full = config.getoption("--full")
-    config.option.shapes = config.getoption("--shapes") or (200 if full else 40)
+    config.option.shapes = config.getoption("--shapes") or (200 if full else 25)
     config.addinivalue_line("markers", "full: takes long, and runs with --full alone")
     if not full:
         chosen = config.option.markexpr

@@ -55,8 +55,14 @@ def test_the_demo_finds_scikit_learns_optimum_and_draws(tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--optimizer", "adam", "--steps", "400", "--float64"],
-        ["--optimizer", "sgd", "--learning-rate", "0.5", "--seed", "3"],
+        pytest.param(
+            ["--optimizer", "adam", "--steps", "400", "--float64"],
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            ["--optimizer", "sgd", "--learning-rate", "0.5", "--seed", "3"],
+            marks=pytest.mark.full,
+        ),
         ["--optimizer", "newton"],
     ],
 )

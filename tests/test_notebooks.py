@@ -7,13 +7,8 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-# 15 to 30 seconds each: they run with --full.
-SLOW = {
-    "04_probabilities_or_logits",
-    "05_imbalance",
-    "06_many_models_at_once",
-    "08_many_labels",
-}
+# They take 10 to 30 seconds each: the others run with --full.
+AT_ONCE = {"01_what_is_bce", "07_multi_class"}
 NOTEBOOKS = [
     pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.ipynb"))
 ]
@@ -34,7 +29,9 @@ def test_they_are_numbered_from_01():
     "path",
     [
         pytest.param(
-            *path.values, id=path.id, marks=[pytest.mark.full] * (path.id in SLOW)
+            *path.values,
+            id=path.id,
+            marks=[pytest.mark.full] * (path.id not in AT_ONCE),
         )
         for path in NOTEBOOKS
     ],

@@ -46,7 +46,7 @@ def uncached():
     ("split", "axis_type", "solver"),
     [
         pytest.param("rows", AxisType.Auto, "newton", marks=pytest.mark.full),
-        ("columns", AxisType.Explicit, "newton"),
+        pytest.param("columns", AxisType.Explicit, "newton", marks=pytest.mark.full),
         pytest.param("rows", AxisType.Explicit, "newton", marks=pytest.mark.full),
         pytest.param("rows", AxisType.Explicit, "lbfgs", marks=pytest.mark.full),
         pytest.param("columns", AxisType.Auto, "newton", marks=pytest.mark.full),
