@@ -632,6 +632,7 @@ def check_sigkill(tmp_path, moments):
         assert again.stdout == straight.stdout
 
 
+@pytest.mark.full
 def test_a_process_killed_in_mid_pass_goes_on_to_the_same_bits(tmp_path):
     check_sigkill(tmp_path, [60])
 

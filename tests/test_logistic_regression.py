@@ -107,6 +107,7 @@ def test_a_column_without_penalty_is_fitted_as_the_bias_is(x64, cancer):
     np.testing.assert_allclose(parameters(equal), optimum(x, y), rtol=1e-6)
 
 
+@pytest.mark.full
 def test_vmap_over_penalties_of_each_column(cancer):
     x, y = cancer[0][:, :4], cancer[1]
     penalties = L2 * np.float32([[1, 0, 1, 1], [0, 1, 10, 100]])
@@ -116,6 +117,7 @@ def test_vmap_over_penalties_of_each_column(cancer):
         np.testing.assert_allclose(models.weights[k], alone.weights, rtol=1e-4)
 
 
+@pytest.mark.full
 def test_vmap_over_bootstraps(cancer):
     x, y = cancer
     counts = np.random.RandomState(0).multinomial(len(y), [1 / len(y)] * len(y), 5)
@@ -238,6 +240,7 @@ def test_predictions(cancer):
         predict_logits(model, x[:, :3])
 
 
+@pytest.mark.full
 def test_sharded_rows_give_the_same_fit(cancer):
     x, y = cancer[0][:568], cancer[1][:568]
     sharding = NamedSharding(jax.make_mesh((2,), ("rows",)), PartitionSpec("rows"))

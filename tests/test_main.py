@@ -55,17 +55,12 @@ def test_the_demo_finds_scikit_learns_optimum_and_draws(tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        pytest.param(
-            ["--optimizer", "adam", "--steps", "400", "--float64"],
-            marks=pytest.mark.full,
-        ),
-        pytest.param(
-            ["--optimizer", "sgd", "--learning-rate", "0.5", "--seed", "3"],
-            marks=pytest.mark.full,
-        ),
+        ["--optimizer", "adam", "--steps", "400", "--float64"],
+        ["--optimizer", "sgd", "--learning-rate", "0.5", "--seed", "3"],
         ["--optimizer", "newton"],
     ],
 )
+@pytest.mark.full
 def test_other_settings_run_too(arguments, tmp_path):
     done = run(*arguments, "--plot", "picture.svg", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -78,6 +73,7 @@ def test_other_settings_run_too(arguments, tmp_path):
         assert number_after(", float32, ", done.stdout) < 10
 
 
+@pytest.mark.full
 def test_separable_data_are_said_to_have_no_optimum(tmp_path):
     done = run("--l2", "0", "--steps", "100", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -184,6 +184,7 @@ def test_rows_of_no_weight_may_hold_anything(rows, rubbish):
     )
 
 
+@pytest.mark.full
 def test_groups_far_apart_are_fitted_alone_by_their_weights():
     # The middle of all rows is 5000 standard deviations away from that of a group.
     group, (z, y) = np.repeat(np.arange(10), 100), made(1000, 1)
@@ -299,6 +300,7 @@ def test_a_sample_knows_correlated_columns(sampled):
     assert model.converged and model.steps < 20
 
 
+@pytest.mark.full
 def test_what_a_sample_does_not_hold_counts_all_the_same(x64, sampled):
     x, y = made(4001, 4)
     x[:, 1] = 0
@@ -311,12 +313,14 @@ def test_what_a_sample_does_not_hold_counts_all_the_same(x64, sampled):
         assert_optimal(model, x, y, sample_weight)
 
 
+@pytest.mark.full
 def test_a_sample_takes_no_step_by_itself(sampled):
     x, y = made(4001, 3)
     model = fit(np.float32(x), y, max_steps=0)
     assert model.steps == 0 and not model.weights.any()
 
 
+@pytest.mark.full
 def test_rows_may_repeat_in_the_rhythm_of_the_sample(x64, sampled):
     x, y = made(4000, 4)
     x = np.column_stack([x, np.arange(4000) % 20 == 3])
