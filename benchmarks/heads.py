@@ -151,7 +151,7 @@ def softmax_rows(rounds: int):
     }
     losses |= {
         f"chunks of {size:,} classes": partial(softmax_chunked, size)
-        for size in (128, 256, 1024)
+        for size in (256, 512, 2048)
     }
     arguments = *layer(n, d, classes), numbers((n,), classes)
     return rows_of(losses, arguments, n * classes, rounds)

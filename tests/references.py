@@ -80,6 +80,13 @@ def bce(x, y, w, t):
     yield of_magnitude((1 - y + w * y) * bump(x) * t)
 
 
+def bce_of_head(x, y, t):
+    """The sum over the classes. A NaN among the features is in all logits of its row."""
+    each = bce(x + 0 * over_classes(x), y, 1, t)
+    yield tuple(np.sum(part, -1) for part in next(each))
+    yield from each
+
+
 def bce_slope(x, y, w, t):
     up, down, mass = (1 - y) * sigma(x), w * y * sigma(-x), 1 - y + w * y
     yield up - down, up + down
@@ -248,6 +255,19 @@ def integer_loss(x, label, t):
     exact = np.where(right, -s.q, s.p)
     yield exact, np.abs(exact) * s.blur
     yield s.curvature(t)
+
+
+def integer_loss_of_head(x, label, t):
+    """The same, where a direction cannot be taken from that of the label's logit."""
+    same = integer_loss(x, label, t)
+    yield next(same)
+    yield next(same)
+    s, right = Softmax(x), np.arange(x.shape[-1]) == np.expand_dims(label, -1)
+    of_all = over_classes(s.p * np.abs(t))
+    of_others = over_classes(np.where(right, 0, s.p * np.abs(t)))
+    pull = np.where(right, of_others + s.q * np.abs(t), of_all + np.abs(t))
+    size = s.p * pull
+    yield next(same)[0], size * s.blur
 
 
 def smoothed_loss(x, label, amount, t):

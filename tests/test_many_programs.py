@@ -148,6 +148,20 @@ def curve(x, y, w):
     return jnp.stack([*means, found.weight])
 
 
+def head(function):
+    """Of a layer whose kernel is the identity: the features are the logits."""
+
+    def of_logits(x, labels):
+        classes = x.shape[-1]
+        features, kernel = x.reshape(-1, classes), jnp.eye(classes, dtype=x.dtype)
+        labels = labels.reshape(len(features), *labels.shape[x.ndim - 1 :])
+        size = max(1, classes // 3)
+        loss = function(features, kernel, labels, chunk_size=size)
+        return loss.reshape(x.shape[:-1])
+
+    return of_logits
+
+
 def swapped(function):
     return lambda second, first: function(first, second)
 
@@ -260,6 +274,18 @@ CASES = [
         nan_anywhere=True,
         others_like_first=True,
     ),
+    classes(
+        "linear_bce",
+        head(bcejax.linear_bce),
+        references.bce_of_head,
+        (label,),
+    ),
+    classes(
+        "linear_softmax_cross_entropy",
+        head(bcejax.linear_softmax_cross_entropy),
+        references.integer_loss_of_head,
+        (class_index,),
+    ),
     classes("entropy", bcejax.entropy, references.entropy, space="probabilities"),
     pair(
         "cross_entropy",
@@ -324,10 +350,9 @@ CASES = [
         orders=1,
     ),
 ]
-# The metrics are tried, but not the module. The heads are loops over chunks, which have
-# matrices as arguments: tests/test_heads.py tries them.
-HEADS = {"linear_bce", "linear_softmax_cross_entropy", "sigmoid_contrastive_loss"}
-NOT_TRIED = {"logistic_regression", "metrics"} | HEADS
+# The metrics are tried, but not the module. The loss of all pairs has a value for a
+# matrix and not for a row: tests/test_heads.py tries it.
+NOT_TRIED = {"logistic_regression", "metrics", "sigmoid_contrastive_loss"}
 
 ORDERS = ["value", "gradient", "second derivative"]
 # alone: the function by itself. norm: squared norms of its rows, under vmap where there

@@ -120,7 +120,7 @@ def fit_batches(
     """
     if solver not in SOLVERS:
         raise ValueError(f'solver must be "newton" or "lbfgs", got {solver!r}.')
-    mode = jax.config.jax_enable_x64
+    mode = jnp.result_type(float) == jnp.float64
 
     def tell(progress: Progress) -> None:
         with jax.enable_x64(mode):  # not in the precision of the fit

@@ -26,7 +26,7 @@ class Fingerprint(NamedTuple):
             key ^= key >> DOWN
         of_features = bits_of(features)
         bits = np.einsum("i,ij->j", key.astype(of_features.dtype), of_features)
-        return Fingerprint(len(labels), np.sum(key, keepdims=True), bits)
+        return Fingerprint(len(labels), key.sum(keepdims=True), bits)
 
     def __add__(self, other) -> "Fingerprint":
         return Fingerprint(

@@ -8,6 +8,7 @@ import optax
 import bcejax
 from bcejax.verify import _exact as exact
 from bcejax.verify import _points as at
+from bcejax.verify._head_subjects import of_heads
 from bcejax.verify._softmax_subjects import of_softmax_information
 from bcejax.verify._subjects import INF, NAN, WIDE, Subject, plain, smallest_normal
 from bcejax.verify.bounds import DTYPES
@@ -26,6 +27,7 @@ def of_rows() -> list[Subject]:
             for subject in _softmax("softmax of many", MANY, 48)[1:]
         ),
         *of_softmax_information(),
+        *of_heads(),
         *_information(),
         _optimal_logit(),
     ]

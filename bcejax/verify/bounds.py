@@ -63,6 +63,9 @@ BOUNDS = {
         "slope": _row(8, 8),
         "curvature": _row(8, 8),
     },
+    # linear_bce, linear_softmax_cross_entropy and sigmoid_contrastive_loss, of logits
+    # that are sums without a rounding
+    "head": {"value": _row(4, 4), "slope": _row(4, 5), "curvature": _row(7, 7)},
     # entropy, cross_entropy and kl_divergence, whose slope log(p/q) errs by 5.2
     "information": {"value": _row(4, 4), "slope": _row(6, 6), "curvature": _row(5, 6)},
     # bernoulli_entropy and bernoulli_kl_divergence
