@@ -81,7 +81,7 @@ def bce(x, y, w, t):
 
 
 def bce_of_head(x, y, t):
-    """The sum over the classes. A NaN among the features is in all logits of its row."""
+    """The sum over the classes. A NaN of the features is in all logits of its row."""
     each = bce(x + 0 * over_classes(x), y, 1, t)
     yield tuple(np.sum(part, -1) for part in next(each))
     yield from each
