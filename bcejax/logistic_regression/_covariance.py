@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
+from bcejax.logistic_regression._compiled import AT_ONCE, compiled
 from bcejax.logistic_regression._fit import logits_of_model
 from bcejax.logistic_regression._given import is_sound, read_again, refuse
 from bcejax.logistic_regression._outcome import Fit
@@ -106,7 +107,7 @@ def covariance(
     return rounded(result)
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "kind"))
+@compiled(AT_ONCE, static_argnames=("fit_intercept", "kind"))
 def compiled_covariance(model: Fit, given, fit_intercept, kind):
     """The covariance, the logits of the rows, and whether the values are sound."""
     if kind not in ("fisher", "sandwich"):

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax._sigmoid import sigmoid
+from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
@@ -107,7 +108,7 @@ def fit(
     return rounded(model)._replace(options=Options(fit_intercept, *there, names))
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
+@compiled(STILL_FAST, static_argnames=("fit_intercept", "solver", "batch_size"))
 def compiled_fit(
     given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None
 ) -> tuple[Fit, jax.Array]:
