@@ -27,10 +27,10 @@ def complain(features, labels, weight, offset, l2, names: Sequence[str] | None) 
     complain_of_labels(labels, counted)
     _complain_of_features(features, counted, names)
     offset = np.broadcast_to(offset, labels.shape)
-    row = _first(counted & ~np.isfinite(offset))
+    row = first_of(counted & ~np.isfinite(offset))
     if row is not None:
         raise ValueError(
-            f"offset must be finite, got {offset[row]} in row {_place(row)}."
+            f"offset must be finite, got {offset[row]} in row {place_of(row)}."
         )
 
 
@@ -48,23 +48,23 @@ def _complain_of_l2(l2: np.ndarray, names) -> None:
 
 
 def complain_of_weights(weights: np.ndarray, name: str) -> None:
-    row = _first(~((weights >= 0) & (weights < np.inf)))
+    row = first_of(~((weights >= 0) & (weights < np.inf)))
     if row is not None:
         raise ValueError(
             f"{name} must be 0 or more and finite, got {weights[row]} in row "
-            f"{_place(row)}."
+            f"{place_of(row)}."
         )
     if not np.any(weights > 0):
         raise ValueError(f"{name} must not be 0 in all rows, which are {weights.size}.")
 
 
 def complain_of_labels(labels: np.ndarray, counted: np.ndarray) -> None:
-    row = _first(counted & ~((labels >= 0) & (labels <= 1)))
+    row = first_of(counted & ~((labels >= 0) & (labels <= 1)))
     if row is None:
         return
     raise ValueError(
         f"labels must be 0, 1 or a probability between, got {labels[row]:g} in row "
-        f"{_place(row)}.{_cause(labels[counted])}"
+        f"{place_of(row)}.{_cause(labels[counted])}"
     )
 
 
@@ -107,9 +107,9 @@ def _column(column: int, names) -> str:
     return f"column {column}" if names is None else f'column "{names[column]}"'
 
 
-def _first(wrong: np.ndarray) -> tuple[int, ...] | None:
+def first_of(wrong: np.ndarray) -> tuple[int, ...] | None:
     return tuple(np.argwhere(wrong)[0].tolist()) if np.any(wrong) else None
 
 
-def _place(index: tuple[int, ...]) -> str:
+def place_of(index: tuple[int, ...]) -> str:
     return ", ".join(map(str, index))

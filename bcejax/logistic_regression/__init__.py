@@ -9,6 +9,8 @@ Fitting
   fit             the minimiser, as a `Fit`
   fit_batches     that of more data than fit into memory, read batch by batch
   Progress        how far that has come, for a callback
+  fit_multinomial that of many classes, by softmax, as a
+  MultinomialFit  weights and biases of each class, and how the search ended
   Fit             weights, bias, and how the search ended
   predict_logits  logits of new features
   predict_probs   their probabilities
@@ -34,6 +36,7 @@ them, vmap them over penalties, weights or starts, and give them sharded arrays.
 from bcejax.logistic_regression._batches import Progress, fit_batches
 from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
+from bcejax.logistic_regression._multinomial import MultinomialFit, fit_multinomial
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
@@ -42,11 +45,13 @@ from bcejax.logistic_regression._summary import Coefficient, Summary, summary
 __all__ = [
     "Coefficient",
     "Fit",
+    "MultinomialFit",
     "Progress",
     "Summary",
     "covariance",
     "fit",
     "fit_batches",
+    "fit_multinomial",
     "predict_logits",
     "predict_probs",
     "separation",

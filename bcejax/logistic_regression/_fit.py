@@ -202,13 +202,18 @@ SEARCHES = {"newton": by_newton, "lbfgs": by_lbfgs}
 
 def free_objective(data: Problem, fit_intercept, params: Params, chosen=None):
     """The objective of the parameters that may move, of all rows or of chosen ones."""
-    if chosen is not None:
-        every = len(data.features) / len(chosen)
-        data = data.rows(lambda a: a[chosen])
-        data = data._replace(share=data.share * every)
     if not fit_intercept:
         params = params._replace(bias=jnp.zeros_like(params.bias))
-    return objective(params, data)
+    return objective(params, chosen_rows_of(data, chosen))
+
+
+def chosen_rows_of(data: Problem, chosen) -> Problem:
+    """All rows for None; or some, each with the share of as many as it stands for."""
+    if chosen is None:
+        return data
+    every = len(data.features) / len(chosen)
+    data = data.rows(lambda a: a[chosen])
+    return data._replace(share=data.share * every)
 
 
 def check_batches(solver, batch_size: int, rows: int, key) -> None:

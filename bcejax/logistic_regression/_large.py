@@ -56,8 +56,10 @@ class Sample(NamedTuple):
     at: Scaling
 
 
-def sample_for_hessian(data: Problem, fit_intercept: bool, together: bool) -> Sample:
-    size = sample_size(*data.features.shape)
+def sample_for_hessian(
+    data: Problem, fit_intercept: bool, together: bool, classes: int = 1
+) -> Sample:
+    size = sample_size(*data.features.shape, classes)
     if size is None:
         return Sample(data, scaling(data, fit_intercept, together))
     rows = drawn(data, size)
@@ -69,11 +71,12 @@ def sample_for_hessian(data: Problem, fit_intercept: bool, together: bool) -> Sa
     return Sample(rows, at)
 
 
-def sample_size(n: int, d: int) -> int | None:
+def sample_size(n: int, d: int, classes: int = 1) -> int | None:
     """How many of n rows of d columns a sample has, or None if H is of all rows."""
     if n * d**2 <= SMALL:
         return None
-    affordable = GRADIENTS * (n * d) // d**2  # size · d² ≤ GRADIENTS · n d
+    # size · d² ≤ GRADIENTS · n d classes
+    affordable = GRADIENTS * (n * d * classes) // d**2
     size = max(LEAST_ROWS * d, min(MOST_ROWS * d, affordable))
     size = size if is_stored(d) else UNSTORED_ROWS * d
     return size if size < n else None

@@ -9,6 +9,7 @@ Up to MOST_COLUMNS, H is stored and factored. Beyond, conjugate gradients solve 
 for which H only multiplies vectors.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -78,7 +79,18 @@ class Trial(NamedTuple):
     falls: jax.Array  # whether the loss does, by enough
 
 
-def value_and_gradient(data: Problem, at: Scaling):
+class Equations(NamedTuple):
+    """What a search asks of its problem, as functions of vectors in the coordinates."""
+
+    value_and_gradient: Callable  # of a point
+    norm: Callable  # of a gradient, to compare with the tolerance
+    step: Callable  # of a state and a ridge: −H⁻¹ g, and whether H + ridge had a factor
+    longest: Callable  # of a state and a step: the length to begin with
+
+
+def value_and_gradient(objective, data: Problem, at):
+    """Those of `objective`, in the coordinates `at`."""
+
     def of_data(point):
         loss, slope = jax.value_and_grad(objective)(at.params(point), data)
         return loss, at.gradient(slope)
@@ -106,19 +118,28 @@ def from_state(at: Scaling, state: State, tol, max_steps) -> Search:
 
 
 def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Search:
+    equations = Equations(
+        value_and_gradient(objective, data, at),
+        partial(norm_by_deviations, at),
+        partial(step_with_ridge, data, at, residual=CG_RESIDUAL),
+        partial(longest_length, data, at),
+    )
+    return search(equations, start, tol, max_steps)
+
+
+def search(equations: Equations, start: Search, tol, max_steps) -> Search:
     """Steps until the gradient is within `tol`, or none makes a difference any more.
 
     One loop evaluates the start, takes the steps and repeats what has failed, so that
     XLA compiles each of these once. A loss with its gradient, or a factor of H, takes
     longer to compile than 1000 rows take to fit.
     """
-    of_data = value_and_gradient(data, at)
 
     def advance(search):
         state, norm, step, longest, ridge, idle, difference, far, _ = search
         promised = -(step @ state.gradient) / 2  # half the square of the decrement
-        trial = line_search(of_data, state, step, longest)
-        norm_of_trial = norm_by_deviations(at, trial.gradient)
+        trial = line_search(equations.value_and_gradient, state, step, longest)
+        norm_of_trial = equations.norm(trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
         difference = jnp.where(idle, difference, trial.falls & differs)
         point = state.point + trial.length * step
@@ -135,10 +156,10 @@ def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Searc
         more = difference & unfinished(left, steps, tol, max_steps)
 
         def follow():
-            step, found = step_with_ridge(data, at, state, ridge, CG_RESIDUAL)
+            step, found = equations.step(state, ridge)
             idle = ~found & (ridge < 1)
             step = jnp.where(idle, 0, step)
-            longest = longest_length(data, at, state, step)
+            longest = equations.longest(state, step)
             return step, longest, jnp.where(idle, STIFFER * ridge, ridge), idle
 
         stay = step, longest, ridge, jnp.zeros_like(idle)
@@ -204,7 +225,7 @@ def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array
     return step_of_factor(growing_factor(hessian(data, at, state.point)), state)
 
 
-def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, residual):
+def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, *, residual):
     """p, and whether H + ridge has a factor; if not, p is NaN."""
     if not is_stored(len(at.unit)):
         return step_by_products(data, at, state, residual), jnp.ones_like(ridge, bool)

@@ -79,13 +79,18 @@ def curvature_of_rows(params: Params, data: Problem) -> jax.Array:
 
 def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
     """H, stored."""
-    params, table = at.params(point), at.table
+    return curved(curvature_of_rows, at.params(point), data, at)
+
+
+def curved(curvature, params, data: Problem, at: Scaling) -> jax.Array:
+    """Σ cᵢ zᵢ zᵢᵀ + diag(l2 unit², 0), with `curvature` of params and rows for c."""
+    table = at.table
 
     def sum_over(at):
         def of_block(given, block):
             params, at = given
             z = at.rows(block)
-            return sum_over_rows(curvature_of_rows(params, block)[:, None] * z, z)
+            return sum_over_rows(curvature(params, block)[:, None] * z, z)
 
         return sum_over_blocks(of_block, (params, at), data, copies=True)
 

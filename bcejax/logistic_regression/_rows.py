@@ -19,15 +19,23 @@ HIGHEST = jax.lax.Precision.HIGHEST
 BLOCK = 2**19  # features in a block: 2 MB of float32, which two cores' caches hold
 
 
-def sum_over_blocks(function, given, data: Problem, copies: bool = False):
+def added(a, b):
+    return jax.tree.map(jnp.add, a, b)
+
+
+def sum_over_blocks(
+    function, given, data: Problem, copies=False, width: int = 0, join=added
+):
     """The sum of `function(given, block)` over the rows of `data`.
 
     `given` is all that the function takes but the rows, a pytree of arrays. A CPU takes
     the rows in blocks that stay in its cache. An accelerator would launch some kernels
     for each block, and takes the rows at once; or in large blocks, if the function
-    `copies` them.
+    `copies` them. A block has so many rows that `width` numbers for each fill it, the
+    features or more. What two blocks give is put together by `join`.
     """
-    if is_one_block(data, BLOCK) or replication(data.features):
+    width = max(width, data.features.shape[1])
+    if is_one_block(data, BLOCK // width) or replication(data.features):
         return function(given, data.readable())
     leaves, structure = jax.tree.flatten((given, data))
     results: list = []  # the structure of what the function returns
@@ -42,10 +50,10 @@ def sum_over_blocks(function, given, data: Problem, copies: bool = False):
 
     accelerator = all_at_once
     large = 128 * BLOCK  # 256 MB, next to which the launch of a kernel is nothing
-    if copies and not is_one_block(data, large):
-        accelerator = partial(block_by_block, large)
+    if copies and not is_one_block(data, large // width):
+        accelerator = partial(block_by_block, large // width, join)
     sums = by_device(
-        flat(partial(block_by_block, BLOCK)),
+        flat(partial(block_by_block, BLOCK // width, join)),
         flat(all_at_once),
         *leaves,
         one_accelerator=flat(accelerator),
@@ -53,20 +61,17 @@ def sum_over_blocks(function, given, data: Problem, copies: bool = False):
     return jax.tree.unflatten(results[0], sums)
 
 
-def is_one_block(data: Problem, size: int) -> bool:
-    return len(data.features) <= 2 * rows_of_block(data, size)
-
-
-def rows_of_block(data: Problem, size: int) -> int:
-    return max(size // data.features.shape[1], 1)
+def is_one_block(data: Problem, rows: int) -> bool:
+    """Whether blocks of so many rows, one at least, are too few to be worth it."""
+    return len(data.features) <= 2 * max(rows, 1)
 
 
 def all_at_once(function, given, data: Problem):
     return function(given, data.readable())
 
 
-def block_by_block(size: int, function, given, data: Problem):
-    rows = rows_of_block(data, size)
+def block_by_block(rows: int, join, function, given, data: Problem):
+    rows = max(rows, 1)
 
     def block(start, size):
         part = data.rows(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size))
@@ -79,7 +84,7 @@ def block_by_block(size: int, function, given, data: Problem):
 
     def add(i, total):
         more = function(given, block(start + i * rows, rows))
-        return jax.tree.map(jnp.add, total, more)
+        return join(total, more)
 
     return jax.lax.fori_loop(0, blocks - (rest == 0), add, first)
 

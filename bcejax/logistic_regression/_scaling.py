@@ -132,13 +132,14 @@ def moments(data: Problem, fit_intercept: bool) -> tuple[jax.Array, jax.Array]:
     def averages(function, *given):
         def of_block(given, block):
             counts = (block.share > 0)[:, None]
-            values = function(block.features, *given)
+            features = block.features.astype(block.share.dtype)
+            values = function(features, *given)
             values = [jnp.where(counts, value, 0) for value in values]
             return [jnp.sum(block.share[:, None] * value, 0) for value in values]
 
         return sum_over_blocks(of_block, given, data)
 
-    mean = jnp.zeros(data.features.shape[1], data.features.dtype)
+    mean = jnp.zeros(data.features.shape[1], data.share.dtype)
     if fit_intercept:
         (mean,) = averages(lambda x: [x])
     left, gap = averages(lambda x, mean: [x - mean, jnp.abs(x - mean)], mean)
