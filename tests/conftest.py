@@ -71,6 +71,7 @@ QUICKLY_COMPILED = {
     "test_inference",
     "test_logistic_regression",
     "test_main",
+    "test_multinomial",
     "test_newton",
     "test_peers",
     "test_precision",

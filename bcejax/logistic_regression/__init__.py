@@ -36,8 +36,8 @@ them, vmap them over penalties, weights or starts, and give them sharded arrays.
 from bcejax.logistic_regression._batches import Progress, fit_batches
 from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
-from bcejax.logistic_regression._multinomial import MultinomialFit, fit_multinomial
-from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._multinomial import fit_multinomial
+from bcejax.logistic_regression._outcome import Fit, MultinomialFit
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
 from bcejax.logistic_regression._summary import Coefficient, Summary, summary

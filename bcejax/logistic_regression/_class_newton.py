@@ -7,7 +7,6 @@ classes, or if no row prefers a class; otherwise a step takes a few products mor
 
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 

@@ -1,15 +1,16 @@
 """What a fit of many classes minimises, its gradient, and products with its Hessian.
 
-With xᵢ = featuresᵢ B + b the logits of a row, a number for each class, pᵢ = softmax(xᵢ),
-yᵢ the label as a probability of each class, and sᵢ the share of the row,
+With xᵢ = featuresᵢ B + b the logits of a row, one for each class, pᵢ = softmax(xᵢ), yᵢ
+the label as a probability of each class, and sᵢ the share of the row,
 
     f      =  Σ sᵢ Σₖ −yᵢₖ log pᵢₖ  +  Σⱼ (l2ⱼ/2) Σₖ Bⱼₖ²
     ∂f/∂B  =  Σ sᵢ featuresᵢᵀ (pᵢ − yᵢ)  +  l2 B,        ∂f/∂b = Σ sᵢ (pᵢ − yᵢ)
     H v    =  Σ sᵢ zᵢᵀ pᵢ (mᵢ − pᵢ·mᵢ)  +  l2 unit² v,    mᵢ = zᵢ v
 
-H is that in the coordinates of `_class_scaling`, and zᵢ the features of a row there with
-its 1. Each is one pass over the features. The logits are those of a block of rows, and
-computed anew in every pass: stored, those of all rows may be larger than the features.
+H is that in the coordinates of `_class_scaling`, zᵢ the features of a row there with
+its 1. Each of these is one pass over the features. The logits are those of a block of
+rows, and computed anew in every pass: stored, those of all rows may be larger than the
+features.
 """
 
 from functools import partial
@@ -25,9 +26,9 @@ from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._products import Products
 from bcejax.logistic_regression._rows import sum_over_blocks
 
-# The equations are those of the softmax losses. Their sums are plain reductions on a CPU
-# too: what is added up is a block in its cache, beside the products of that block, and
-# the ways that are made for larger arrays take longer to compile.
+# The equations are those of the softmax losses. Their sums are plain reductions, on a
+# CPU too: a block lies in its cache, its products take longer, and the ways of summing
+# that are made for larger arrays take longer to compile.
 SUMS = ByReduction(-1)
 
 

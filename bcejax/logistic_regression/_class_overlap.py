@@ -91,7 +91,7 @@ def class_shown(
         )
         direction = here.direction(step)
         facts = over_blocks(
-            lambda given, block: facts_of_rows(products, *given, block),
+            partial(facts_of_rows, products),
             (params, direction),
             now[0],
             join=larger,
@@ -143,7 +143,8 @@ def larger(a: Facts, b: Facts) -> Facts:
     return jax.tree.map(jnp.maximum, a, b)
 
 
-def facts_of_rows(products, params: Params, direction: Params, data: Problem) -> Facts:
+def facts_of_rows(products, given: tuple[Params, Params], data: Problem) -> Facts:
+    params, direction = given
     v = logits_of(products, params, data)
     p, _ = softmax.softmax_equation(SUMS, v)
     lead, move = (

@@ -5,7 +5,7 @@ class that has no rows, in a fit with a bias, has its optimum at a bias of âˆ’âˆ
 weights of 0: the point keeps it at 0, and its `floor` is added to the bias.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from bcejax.logistic_regression._problem import Params
 from bcejax.logistic_regression._scaling import Scaling
 
-OF_CLASSES = Params(weights=1, bias=0)  # the axes of the classes
+OF_CLASSES: Any = Params._make((1, 0))  # the axes of the classes
 
 
 class ClassScaling(NamedTuple):

@@ -1,6 +1,4 @@
-"""The door of a fit of many classes: how many there are, and labels that are refused."""
-
-from collections.abc import Sequence
+"""The door of a fit of many classes: how many there are, and what is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +62,7 @@ def read_classes(
 
 
 def checked_count(classes, labels: Array) -> int | None:
-    """How many classes there are, as far as the shape of the labels and `classes` say."""
+    """How many classes there are, as far as `classes` and the shape say."""
     if classes is not None and (not isinstance(classes, int) or classes < 2):
         raise ValueError(
             f"classes must be an integer, the number of classes, from 2 on, got "
@@ -108,8 +106,8 @@ def complain_of_probabilities(labels: Array, counted: np.ndarray) -> None:
     row = first_of(counted & ~np.asarray(sound))
     if row is not None:
         raise ValueError(
-            "labels must be probabilities of the classes, not negative and with the sum "
-            f"1, got {as_computed_with(y[row])} in row {place_of(row)}."
+            "labels must be probabilities of the classes, not negative and with the "
+            f"sum 1, got {as_computed_with(y[row])} in row {place_of(row)}."
         )
 
 
@@ -137,14 +135,13 @@ def complain_of_absent(totals: np.ndarray, classes, l2) -> None:
     )
 
 
-def checked_classes(
-    features, labels, l2, sample_weight, offset, classes: int
-) -> Problem:
+def checked_classes(given: Given, classes: int) -> Problem:
     """The data, or an error that names the argument that does not fit.
 
     Features of bfloat16 and float16 stay so. A label that is no class counts as the
     number of classes, of which the loss is NaN.
     """
+    features, labels, l2, sample_weight, _ = given
     features = checked_matrix(features)
     if not jnp.issubdtype(features.dtype, jnp.floating):
         features = features.astype(widened(features.dtype))

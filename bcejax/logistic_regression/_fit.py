@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from bcejax._numerics.softmax import softmax
 from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._compiled import STILL_FAST, compiled
@@ -18,6 +19,7 @@ from bcejax.logistic_regression._objective import objective, penalty_curvature
 from bcejax.logistic_regression._outcome import (
     Fit,
     Found,
+    MultinomialFit,
     Options,
     norm_by_deviations,
     outcome,
@@ -243,15 +245,15 @@ def checked_start(init: Fit | Params | None, features, fit_intercept) -> Params:
     return replicated(params, features)
 
 
-def predict_logits(model: Fit, features: ArrayLike) -> jax.Array:
+def predict_logits(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Array:
     """Logits x·β + b of new features; add the offset yourself if there was one.
 
     Args:
-      model: a fitted model of d features.
+      model: a fitted model of d features, of two classes or of many.
       features: `(n, d)`, real: an array, or a table. If the model was fitted on a table
         its columns are found by name, in any order.
     Returns:
-      `(n,)`, float32 or float64.
+      `(n,)`, float32 or float64; of many classes `(n, classes)`.
     Raises:
       TypeError: if `features` is not real.
       ValueError: if `features` has another number of columns or lacks one by name, or
@@ -265,28 +267,31 @@ def predict_logits(model: Fit, features: ArrayLike) -> jax.Array:
     return logits_of_model(model, features)
 
 
-def logits_of_model(model: Fit | Params, features) -> jax.Array:
+def logits_of_model(model: Fit | MultinomialFit | Params, features) -> jax.Array:
     features = checked_features(features)
-    if model.weights.ndim != 1:
+    if model.weights.ndim != (2 if isinstance(model, MultinomialFit) else 1):
         raise ValueError(
             f"model must hold one, got weights {model.weights.shape}: vmap over fits."
         )
-    if features.shape[1:] != model.weights.shape:
+    if features.shape[1] != len(model.weights):
         raise ValueError(
-            f"features must have the {model.weights.size} columns of the fit, "
+            f"features must have the {len(model.weights)} columns of the fit, "
             f"got shape {features.shape}."
         )
     return linear(Params(model.weights, model.bias), features)
 
 
-def predict_probs(model: Fit, features: ArrayLike) -> jax.Array:
+def predict_probs(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Array:
     """Probabilities of label 1, σ of `predict_logits`, whose arguments these are.
 
+    Of many classes the softmax of the logits, a probability of each.
+
     Returns:
-      `(n,)`, float32 or float64, in [0, 1].
+      `(n,)`, float32 or float64, in [0, 1]; of many classes `(n, classes)`.
     Example:
       >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
       >>> print(predict_probs(model, jnp.array([[1.5], [3.0]])))
       [0.5 0.796]
     """
-    return sigmoid(predict_logits(model, features))
+    logits = predict_logits(model, features)
+    return softmax(-1, logits)[0] if logits.ndim == 2 else sigmoid(logits)

@@ -59,7 +59,8 @@ class Sample(NamedTuple):
 def sample_for_hessian(
     data: Problem, fit_intercept: bool, together: bool, classes: int = 1
 ) -> Sample:
-    size = sample_size(*data.features.shape, classes)
+    n, d = data.features.shape
+    size = sample_size(n, d, classes)
     if size is None:
         return Sample(data, scaling(data, fit_intercept, together))
     rows = drawn(data, size)

@@ -1,7 +1,6 @@
 """The fit of many classes: from checked data, by one of the solvers, to a verdict."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ from jax.typing import ArrayLike
 
 from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax.logistic_regression._class_newton import equations_of
-from bcejax.logistic_regression._class_objective import each, objective
+from bcejax.logistic_regression._class_objective import objective
 from bcejax.logistic_regression._class_overlap import class_shown
 from bcejax.logistic_regression._class_scaling import ClassScaling
 from bcejax.logistic_regression._classes import (
@@ -26,46 +25,14 @@ from bcejax.logistic_regression._newton import from_point, search
 from bcejax.logistic_regression._objective import penalty_curvature
 from bcejax.logistic_regression._outcome import (
     Found,
+    MultinomialFit,
     Options,
     norm_by_deviations,
     outcome,
 )
 from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._problem import Params, Problem
-from bcejax.logistic_regression._products import Products, checked_precision
-
-
-class MultinomialFit(NamedTuple):
-    """A fitted model of many classes and how the search ended; a pytree.
-
-    Attributes:
-      weights: `(d, classes)`, coefficients B of the features. Those of a column sum to
-        0 over the classes.
-      bias: `(classes,)`, the intercepts b, with the sum 0; 0 without one, and −∞ for a
-        class that has no rows.
-      loss: `()`, the minimised objective, penalty included, in nats a row.
-      gradient_norm: `()`, largest absolute component of the gradient of `loss`.
-      steps: `()`, how many steps were taken over all rows.
-      converged: `()`, as that of a `Fit`.
-      newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
-        above its least value, near it.
-      separated: `()`, whether there is a direction in which the weights can grow for
-        ever, and no row's loss does: then there is no optimum. Of more than 16 million
-        logits some such directions are missed.
-      l2: `()` or `(d,)`, the penalty.
-      options: the other options of the fit, and the names of the columns.
-    """
-
-    weights: jax.Array
-    bias: jax.Array
-    loss: jax.Array
-    gradient_norm: jax.Array
-    steps: jax.Array
-    converged: jax.Array
-    newton_decrement: jax.Array
-    separated: jax.Array
-    l2: jax.Array | float = 0.0
-    options: Options = Options()
+from bcejax.logistic_regression._products import checked_precision
 
 
 def fit_multinomial(
@@ -131,8 +98,8 @@ def fit_multinomial(
       True [[-1.0091  0.      1.0091]]
 
     Reference:
-      D. Böhning, Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44
-      (1992), 197-200; on conjugate gradients as in `fit`, chapters 5 and 7.
+      D. Böhning, Multinomial logistic regression algorithm, Ann. Inst. Statist. Math.
+      44 (1992), 197-200. On conjugate gradients the book that `fit` names, chapter 5.
     """
     given, names, count = read_classes(
         features, labels, classes, l2, sample_weight, fit_intercept
@@ -179,7 +146,7 @@ def compiled_fit(
             return compiled_fit(*data, *options)
 
         return in_auto_axes(again, None, given, init, tol, max_steps, key)
-    data = checked_classes(*given, classes)
+    data = checked_classes(given, classes)
     start = checked_start(init, data, classes, fit_intercept)
     if batch_size is not None:
         check_batches(solver, batch_size, len(data.features), key)

@@ -84,6 +84,39 @@ class Fit(NamedTuple):
     options: Options = Options()
 
 
+class MultinomialFit(NamedTuple):
+    """A fitted model of many classes and how the search ended; a pytree.
+
+    Attributes:
+      weights: `(d, classes)`, coefficients B of the features. Those of a column sum to
+        0 over the classes.
+      bias: `(classes,)`, the intercepts b, with the sum 0; 0 without one, and −∞ for a
+        class that has no rows.
+      loss: `()`, the minimised objective, penalty included, in nats a row.
+      gradient_norm: `()`, largest absolute component of the gradient of `loss`.
+      steps: `()`, how many steps were taken over all rows.
+      converged: `()`, as that of a `Fit`.
+      newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
+        above its least value, near it.
+      separated: `()`, whether there is a direction in which the weights can grow for
+        ever, and no row's loss does: then there is no optimum. Of more than 16 million
+        logits some such directions are missed.
+      l2: `()` or `(d,)`, the penalty.
+      options: the other options of the fit, and the names of the columns.
+    """
+
+    weights: jax.Array
+    bias: jax.Array
+    loss: jax.Array
+    gradient_norm: jax.Array
+    steps: jax.Array
+    converged: jax.Array
+    newton_decrement: jax.Array
+    separated: jax.Array
+    l2: jax.Array | float = 0.0
+    options: Options = Options()
+
+
 # When to stop
 
 
@@ -139,7 +172,7 @@ class Shown(NamedTuple):
     decrement: jax.Array  # √(gᵀ H⁻¹ g) where the search ended
 
 
-def outcome(found: Found, shown: Shown, at: Scaling, l2, tol) -> Fit:
+def outcome(found: Found, shown: Shown, at, l2, tol) -> Fit:
     left = shown.decrement**2 / 2
     within = norm_by_deviations(at, found.gradient) <= tol
     within &= left <= jnp.maximum(tol, LEFT) * jnp.abs(found.loss)

@@ -1,6 +1,6 @@
 """What a fit is given, checked: the parameters, and the data as arrays of one dtype."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +25,15 @@ class Problem(NamedTuple):
     features: jax.Array  # (n, d)
     labels: jax.Array  # (n,); for many classes int32, or (n, classes)
     share: jax.Array  # (n,), of each row in the mean: wᵢ / Σ w, which sums to 1
-    offset: jax.Array | None  # (n,)
+    offset: Any  # (n,)
     l2: jax.Array  # (), or (d,)
     finite: jax.Array | None = None  # (n,), whether the features of a row all are
 
     def rows(self, take) -> "Problem":
         """The data with `take` of every array that has one element for each row."""
-        of_rows = self._replace(l2=None)
-        return jax.tree.map(take, of_rows)._replace(l2=self.l2)
+        features, labels, share, offset = jax.tree.map(take, self[:4])
+        finite = jax.tree.map(take, self.finite)
+        return Problem(features, labels, share, offset, self.l2, finite)
 
     def readable(self) -> "Problem":
         """The data with 0 for the features of every row that holds NaN or ∞.

@@ -13,6 +13,7 @@ A CPU, which would convert the factors itself, widens the features block by bloc
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ class Products:
 
     def _by_parts(self, a: jax.Array, b: jax.Array, sharding) -> jax.Array:
         parts = parts_of(b, PARTS if self.precision == "highest" else 1)
-        return sum(self._dot(a, part, sharding) for part in parts)
+        return reduce(jnp.add, [self._dot(a, part, sharding) for part in parts])
 
     def _dot(self, a: jax.Array, b: jax.Array, sharding) -> jax.Array:
         wide = jnp.float32 if b.dtype == jnp.bfloat16 else b.dtype
