@@ -73,6 +73,7 @@ QUICKLY_COMPILED = {
     "test_main",
     "test_multinomial",
     "test_newton",
+    "test_path",
     "test_peers",
     "test_precision",
     "test_shards",

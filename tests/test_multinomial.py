@@ -162,7 +162,9 @@ def test_the_rows_in_blocks_give_the_same(monkeypatch, uncached):
 @pytest.mark.full
 def test_the_logits_of_all_rows_are_not_stored():
     n, classes = 20_000, 300
-    x, y = (jax.ShapeDtypeStruct(s, t) for s, t in (((n, 8), "float32"), ((n,), int)))
+    x, y = (
+        jax.ShapeDtypeStruct(s, t) for s, t in (((n, 8), "float32"), ((n,), "int32"))
+    )
 
     def one(x, y):
         return fit_multinomial(x, y, classes=classes, l2=0.1)

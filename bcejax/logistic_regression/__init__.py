@@ -12,6 +12,8 @@ Fitting
   fit_multinomial that of many classes, by softmax, as a
   MultinomialFit  weights and biases of each class, and how the search ended
   Fit             weights, bias, and how the search ended
+  fit_path        along penalties, with held-out rows to choose by, as a
+  Path            all models, what they are worth, and the best
   predict_logits  logits of new features
   predict_probs   their probabilities
 
@@ -38,6 +40,7 @@ from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
 from bcejax.logistic_regression._multinomial import fit_multinomial
 from bcejax.logistic_regression._outcome import Fit, MultinomialFit
+from bcejax.logistic_regression._path import Path, fit_path
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
 from bcejax.logistic_regression._summary import Coefficient, Summary, summary
@@ -46,12 +49,14 @@ __all__ = [
     "Coefficient",
     "Fit",
     "MultinomialFit",
+    "Path",
     "Progress",
     "Summary",
     "covariance",
     "fit",
     "fit_batches",
     "fit_multinomial",
+    "fit_path",
     "predict_logits",
     "predict_probs",
     "separation",

@@ -83,7 +83,7 @@ def newton_step(products, data, rows, at: ClassScaling, point, gradient, residua
     product = hessian_product(products, data, at, point)
     return conjugate_step(
         lambda v: product(v) + (ridge * diagonal * at.matrix(v)).ravel(),
-        precondition,
+        lambda v: at.balanced(precondition(at.balanced(v))),
         gradient,
         residual,
         CG_STEPS,

@@ -37,6 +37,7 @@ from bcejax.logistic_regression._class_objective import (
 )
 from bcejax.logistic_regression._class_scaling import ClassScaling
 from bcejax.logistic_regression._large import Sample
+from bcejax.logistic_regression._newton import CG_RESIDUAL
 from bcejax.logistic_regression._outcome import Shown
 from bcejax.logistic_regression._overlap import (
     BEGIN,
@@ -53,7 +54,8 @@ from bcejax.logistic_regression._overlap import (
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._products import Products
 
-MOST_LOGITS = 2**24  # that are stored, 64 MB, to follow more than one step
+EXACT = 1e-6  # of the gradient: as far back as a row may move that gains nothing
+MOST_LOGITS = 2**22  # that are stored, 16 MB, to follow more than one step
 
 
 class View(NamedTuple):
@@ -86,9 +88,10 @@ def class_shown(
         now = [p._replace(offset=v) for p, v in zip(parts, view.logits, strict=True)]
         gradient = here.gradient(slope_of(products, params, now[0], first))
         point = here.point(params)
-        step = newton_step(
-            products, now[0], now[-1], here, point, gradient, CG_LAST_RESIDUAL
+        residual = jnp.where(
+            bounded, CG_RESIDUAL, EXACT if stored else CG_LAST_RESIDUAL
         )
+        step = newton_step(products, now[0], now[-1], here, point, gradient, residual)
         direction = here.direction(step)
         facts = over_blocks(
             partial(facts_of_rows, products),

@@ -38,6 +38,16 @@ class ClassScaling(NamedTuple):
     def slope(self, gradient: jax.Array) -> Params:
         return jax.vmap(self.columns.slope, 1, OF_CLASSES)(self.matrix(gradient))
 
+    def balanced(self, v: jax.Array) -> jax.Array:
+        """v without what moves all classes alike, and the logits not against another.
+
+        Nothing but rounding points there, which H does not see and H⁻¹ would enlarge.
+        """
+        there = self.floor == 0
+        v = jnp.where(there, self.matrix(v), 0)
+        mean = jnp.sum(v, 1, keepdims=True) / jnp.sum(there)
+        return jnp.where(there, v - mean, 0).ravel()
+
     def matrix(self, v: jax.Array) -> jax.Array:
         return v.reshape(-1, len(self.floor))
 

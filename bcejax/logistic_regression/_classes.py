@@ -7,7 +7,7 @@ import numpy as np
 from bcejax._arguments import real, widened
 from bcejax._host import Array, as_computed_with, matrix
 from bcejax._range_check import in_range
-from bcejax._values import first_of, place_of
+from bcejax._values import complain_of_weights, first_of, place_of
 from bcejax.logistic_regression._given import Given, read
 from bcejax.logistic_regression._problem import (
     Problem,
@@ -26,11 +26,12 @@ ENCODE = (
 
 
 def read_classes(
-    features, labels, classes, l2, sample_weight, fit_intercept, names=None
+    features, labels, classes, l2, sample_weight, names=None, *, complete=True
 ) -> tuple[Given, tuple[str, ...] | None, int]:
     """The data as arrays, the names of the columns, and how many classes there are.
 
-    Labels are looked at where their values are known, which is not so within jit.
+    Labels are looked at where their values are known, which is not so within jit. They
+    must be `complete`, with rows of every class, if a model is to be fitted to them.
     """
     labels, _ = matrix(labels, "labels")
     given, names = read(features, labels, l2, sample_weight, None, names)
@@ -50,6 +51,7 @@ def read_classes(
             )
         return given, names, count
     weight = np.broadcast_to(as_computed_with(given.weight_or_1), len(labels))
+    complain_of_weights(weight, "sample_weight")
     if np.ndim(labels) == 2:
         complain_of_probabilities(labels, weight > 0)
         totals = np.asarray(jnp.sum(jnp.asarray(labels)[weight > 0], 0))
@@ -57,7 +59,8 @@ def read_classes(
         y = as_computed_with(labels)[weight > 0]
         complain_of_indices(as_computed_with(labels), weight > 0, count)
         totals = np.bincount(y.astype(int), minlength=count or 0)
-    complain_of_absent(totals, classes, given.l2)
+    if complete:
+        complain_of_absent(totals, classes, given.l2)
     return given, names, len(totals)
 
 

@@ -130,9 +130,7 @@ def compiled_fit(
 
     def fitted(together, data, start, tol, max_steps):
         sample = sample_for_hessian(data, fit_intercept, together)
-        found = search(data, sample, start, tol, max_steps)
-        seen = shown(data, sample, found.params)
-        return outcome(found, seen, sample.at, data.l2, tol)
+        return solved(search, data, sample, start, tol, max_steps)
 
     if solver in SEARCHES:
         search = SEARCHES[solver]
@@ -144,6 +142,13 @@ def compiled_fit(
         # Not by `alone_or_together`, which must not close over a key that is traced.
         model = fitted(False, data, start, tol, max_steps)
     return model, is_sound(given, model.loss + model.gradient_norm)
+
+
+def solved(search, data: Problem, sample: Sample, start: Params, tol, max_steps) -> Fit:
+    """Where a search ends, and the verdict."""
+    found = search(data, sample, start, tol, max_steps)
+    seen = shown(data, sample, found.params)
+    return outcome(found, seen, sample.at, data.l2, tol)
 
 
 def better_start(data: Problem, start: Params, max_steps) -> Params:

@@ -21,7 +21,8 @@ from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._fit import check_batches, chosen_rows_of
 from bcejax.logistic_regression._given import is_sound, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian
-from bcejax.logistic_regression._newton import from_point, search
+from bcejax.logistic_regression._newton import from_point
+from bcejax.logistic_regression._newton import search as newton_search
 from bcejax.logistic_regression._objective import penalty_curvature
 from bcejax.logistic_regression._outcome import (
     Found,
@@ -101,9 +102,7 @@ def fit_multinomial(
       D. Böhning, Multinomial logistic regression algorithm, Ann. Inst. Statist. Math.
       44 (1992), 197-200. On conjugate gradients the book that `fit` names, chapter 5.
     """
-    given, names, count = read_classes(
-        features, labels, classes, l2, sample_weight, fit_intercept
-    )
+    given, names, count = read_classes(features, labels, classes, l2, sample_weight)
     products = checked_precision(precision)
     with precision_of(given, init, tol, max_steps, key):
         model, sound = compiled_fit(
@@ -147,24 +146,31 @@ def compiled_fit(
 
         return in_auto_axes(again, None, given, init, tol, max_steps, key)
     data = checked_classes(given, classes)
-    start = checked_start(init, data, classes, fit_intercept)
+    start = checked_class_start(init, data, classes, fit_intercept)
     if batch_size is not None:
         check_batches(solver, batch_size, len(data.features), key)
     sample = sample_for_hessian(data, fit_intercept, False, classes)
     at = class_scaling(data, sample, classes, fit_intercept)
     if init is not None and isinstance(solver, str):
         start = better_start(products, data, at, start, max_steps)
-    task = products, data, sample, at, start, tol, max_steps
     if solver in SEARCHES:
-        found = SEARCHES[solver](*task)
+        search = SEARCHES[solver]
     else:
         batches = None if batch_size is None else (batch_size, key)
-        found = by_optax(solver, fit_intercept, batches, *task)
-    seen = class_shown(products, data, sample, at, found.params)
-    model = MultinomialFit(*outcome(found, seen, at, data.l2, tol))
+        search = partial(by_optax, solver, fit_intercept, batches)
+    model = class_solved(search, products, data, sample, at, start, tol, max_steps)
     # The labels have been looked at, or nobody can be told.
     given = given._replace(labels=jnp.zeros(()))
     return model, is_sound(given, model.loss + model.gradient_norm)
+
+
+def class_solved(
+    search, products, data: Problem, sample: Sample, at: ClassScaling, start, tol, steps
+) -> MultinomialFit:
+    """Where a search ends, and the verdict."""
+    found = search(products, data, sample, at, start, tol, steps)
+    seen = class_shown(products, data, sample, at, found.params)
+    return MultinomialFit(*outcome(found, seen, at, data.l2, tol))
 
 
 def class_scaling(
@@ -190,7 +196,7 @@ def floored(at: ClassScaling, params: Params) -> Params:
 
 def by_newton(products, data, sample, at, start: Params, tol, max_steps) -> Found:
     equations = equations_of(products, data, sample.rows, at)
-    state = search(equations, from_point(at.point(start)), tol, max_steps).state
+    state = newton_search(equations, from_point(at.point(start)), tol, max_steps).state
     return Found(at.params(state.point), state.loss, state.gradient, state.steps)
 
 
@@ -237,7 +243,9 @@ def by_optax(
 SEARCHES = {"newton-cg": by_newton, "lbfgs": by_lbfgs}
 
 
-def checked_start(init, data: Problem, classes: int, fit_intercept: bool) -> Params:
+def checked_class_start(
+    init, data: Problem, classes: int, fit_intercept: bool
+) -> Params:
     d = data.features.shape[1]
     zeros = jnp.zeros((d, classes)), jnp.zeros(classes)
     weights, bias = (jnp.asarray(a) for a in (zeros if init is None else init[:2]))

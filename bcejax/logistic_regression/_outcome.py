@@ -99,7 +99,7 @@ class MultinomialFit(NamedTuple):
       newton_decrement: `()`, √(gᵀ H⁻¹ g). Half its square is what the loss still is
         above its least value, near it.
       separated: `()`, whether there is a direction in which the weights can grow for
-        ever, and no row's loss does: then there is no optimum. Of more than 16 million
+        ever, and no row's loss does: then there is no optimum. Of more than 4 million
         logits some such directions are missed.
       l2: `()` or `(d,)`, the penalty.
       options: the other options of the fit, and the names of the columns.
