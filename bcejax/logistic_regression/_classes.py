@@ -8,6 +8,7 @@ from bcejax._arguments import real, widened
 from bcejax._host import Array, as_computed_with, matrix
 from bcejax._range_check import in_range
 from bcejax._values import complain_of_weights, first_of, place_of
+from bcejax.logistic_regression._compiled import is_eager
 from bcejax.logistic_regression._given import Given, read
 from bcejax.logistic_regression._problem import (
     Problem,
@@ -42,8 +43,7 @@ def read_classes(
             f"{np.shape(given.features)}."
         )
     count = checked_count(classes, labels)
-    known = (given.labels, given.weight_or_1, given.l2, jnp.zeros(()))
-    if any(isinstance(a, jax.core.Tracer) for a in known):
+    if not is_eager((given.labels, given.weight_or_1, given.l2)):
         if count is None:
             raise ValueError(
                 "classes must say how many there are within jit and vmap, where the "

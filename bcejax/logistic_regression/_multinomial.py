@@ -96,7 +96,7 @@ def fit_multinomial(
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]])
       >>> model = fit_multinomial(x, jnp.array([0, 0, 1, 1, 2, 2]), l2=0.1)
       >>> print(model.converged, model.weights)
-      True [[-1.0091  0.      1.0091]]
+      True [[-1.218 -0.     1.218]]
 
     Reference:
       D. Böhning, Multinomial logistic regression algorithm, Ann. Inst. Statist. Math.
