@@ -90,7 +90,7 @@ def fit_path(
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> path = fit_path(x, jnp.array([0, 1, 0, 1]), [1.0, 0.1, 0.01])
       >>> print(path.models.weights[:, 0])
-      [0.191 0.637 0.868]
+      [0.191 0.637 0.868 ]
 
     Reference:
       J. Friedman, T. Hastie and R. Tibshirani, Regularization paths for generalized
