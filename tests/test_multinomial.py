@@ -27,7 +27,6 @@ N, D, K = 240, 4, 3
 X = np.float32(rng.normal(size=(N, D)) * [1, 1, 10, 0.1] + [0, 3, 0, 0])
 TRUE = rng.normal(size=(D, K)) / [[1], [1], [10], [0.1]]
 Y = np.argmax(X @ TRUE + rng.gumbel(size=(N, K)), 1)
-SOLVERS = ["newton-cg", "lbfgs"]
 LABELS = np.eye(K)[Y]
 
 
@@ -87,6 +86,7 @@ def test_the_optimum_is_that_of_scikit_learn():
     np.testing.assert_allclose(np.sum(model.weights, 1), 0, atol=1e-5)
 
 
+@pytest.mark.full
 def test_two_classes_are_the_fit_of_two_classes():
     y = (Y > 0).astype(int)
     of_two, of_many = fit(X, y, l2=0.01), fit_multinomial(X, y, l2=0.02)
@@ -97,8 +97,10 @@ def test_two_classes_are_the_fit_of_two_classes():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("l2", [0.0, 0.03, (0.0, 0.1, 0.01, 1.0)])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("solver", "l2"),
+    [("newton-cg", 0.0), ("newton-cg", (0.0, 0.1, 0.01, 1.0)), ("lbfgs", 0.03)],
+)
 def test_dense_labels_weights_and_penalties_of_columns(solver, l2):
     y = rng.dirichlet([1, 2, 0.5], N)
     share = rng.integers(0, 4, N) * 1.0
@@ -160,7 +162,8 @@ def test_the_rows_in_blocks_give_the_same(monkeypatch, uncached):
 
 
 @pytest.mark.full
-def test_the_logits_of_all_rows_are_not_stored():
+def test_the_logits_of_all_rows_are_not_stored(monkeypatch, uncached):
+    monkeypatch.setattr(_class_overlap, "MOST_LOGITS", 0)
     n, classes = 20_000, 300
     x, y = (
         jax.ShapeDtypeStruct(s, t) for s, t in (((n, 8), "float32"), ((n,), "int32"))
@@ -191,9 +194,9 @@ def test_vmap_over_penalties_and_folds_and_jit_are_single_fits():
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-def test_sharded_rows_meet_in_sums_alone(axis_type):
-    mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(axis_type,))
+def test_sharded_rows_meet_in_sums_alone():
+    kind = (AxisType.Explicit,)
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=kind)
     data = shard_rows(mesh, X, Y)
 
     def one(**data):
@@ -208,9 +211,8 @@ def test_sharded_rows_meet_in_sums_alone(axis_type):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_features_of_16_bits_are_multiplied_with_24(dtype):
-    narrow = jnp.asarray(X, dtype)
+def test_features_of_16_bits_are_multiplied_with_24():
+    narrow = jnp.asarray(X, "bfloat16")
     model = fit_multinomial(narrow, Y, l2=0.02)
     wide = fit_multinomial(narrow.astype("float32"), Y, l2=0.02)
     assert model.weights.dtype == jnp.float32
@@ -277,8 +279,6 @@ def test_without_stored_logits_separation_is_seen_too(monkeypatch, uncached):
     x = np.arange(12.0)[:, None]
     model = fit_multinomial(x, np.arange(12) // 4)
     assert model.separated and not model.converged
-    model = fit_multinomial(X, Y)
-    assert model.converged and not model.separated
 
 
 @pytest.mark.full
@@ -293,8 +293,6 @@ def test_a_class_without_rows_has_probability_0():
         1e-3,
     )
     np.testing.assert_array_equal(predict_probs(model, X)[:, K], 0)
-    again = fit_multinomial(X, Y, classes=K + 1, l2=0.02, init=model)
-    assert again.converged and again.steps <= 1
 
 
 # What is refused

@@ -22,6 +22,7 @@ TWO, HELD_TWO = (Y > 0).astype(int), (HELD_Y > 0).astype(int)
 L2S = np.array([0.1, 1e-3, 1.0, 1e-2, 1e-4])
 
 
+@pytest.mark.full
 def test_a_path_is_the_single_fits_and_scores_them():
     path = fit_path(X, TWO, L2S, held_out=(HELD_X, HELD_TWO))
     losses = []
