@@ -64,7 +64,8 @@ def newton_step(products, data, rows, at: ClassScaling, point, gradient, residua
     curvature, params = partial(curvature_of_rows, products), at.params(point)
     ridge = least_ridge(at.matrix(point))
     if len(at.columns.unit) <= MOST_FACTORED:
-        factor = growing_factor(curved(curvature, params, rows, at.columns))
+        width = len(at.floor)
+        factor = growing_factor(curved(curvature, params, rows, at.columns, width))
         diagonal = jnp.square(factor.root)[:, None]
 
         def precondition(v):

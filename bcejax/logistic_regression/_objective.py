@@ -82,8 +82,11 @@ def hessian(data: Problem, at: Scaling, point: jax.Array) -> jax.Array:
     return curved(curvature_of_rows, at.params(point), data, at)
 
 
-def curved(curvature, params, data: Problem, at: Scaling) -> jax.Array:
-    """Σ cᵢ zᵢ zᵢᵀ + diag(l2 unit², 0), with `curvature` of params and rows for c."""
+def curved(curvature, params, data: Problem, at: Scaling, width: int = 0) -> jax.Array:
+    """Σ cᵢ zᵢ zᵢᵀ + diag(l2 unit², 0), with `curvature` of params and rows for c.
+
+    It takes `width` numbers for each row.
+    """
     table = at.table
 
     def sum_over(at):
@@ -92,7 +95,7 @@ def curved(curvature, params, data: Problem, at: Scaling) -> jax.Array:
             z = at.rows(block)
             return sum_over_rows(curvature(params, block)[:, None] * z, z)
 
-        return sum_over_blocks(of_block, (params, at), data, copies=True)
+        return sum_over_blocks(of_block, (params, at), data, copies=True, width=width)
 
     if table is None:
         h = sum_over(at)
