@@ -12,7 +12,7 @@ from bcejax.logistic_regression._class_newton import equations_of
 from bcejax.logistic_regression._class_objective import objective
 from bcejax.logistic_regression._class_overlap import class_shown
 from bcejax.logistic_regression._class_scaling import ClassScaling
-from bcejax.logistic_regression._classes import (
+from bcejax.logistic_regression._many_classes import (
     checked_classes,
     is_there,
     read_classes,
