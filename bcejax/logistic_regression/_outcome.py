@@ -43,12 +43,14 @@ class Options:
       weighted: whether the rows had weights.
       shifted: whether there was an offset.
       columns: names of the features, if they came as a table.
+      firth: whether Firth's penalty was in the objective.
     """
 
     fit_intercept: bool = True
     weighted: bool = False
     shifted: bool = False
     columns: tuple[str, ...] | None = None
+    firth: bool = False
 
 
 class Fit(NamedTuple):
