@@ -67,6 +67,7 @@ QUICKLY_COMPILED = {
     "test_compiled_fit",
     "test_contract",
     "test_evaluate",
+    "test_firth",
     "test_heads",
     "test_inference",
     "test_logistic_regression",

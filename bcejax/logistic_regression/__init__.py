@@ -37,7 +37,8 @@ from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
-from bcejax.logistic_regression._summary import Coefficient, Summary, summary
+from bcejax.logistic_regression._summary import summary
+from bcejax.logistic_regression._table import Coefficient, Summary
 
 __all__ = [
     "Coefficient",
