@@ -7,9 +7,9 @@ row with its 1, a fit with this penalty maximises
 
 The penalty is the logarithm of Jeffreys' prior. It falls to −∞ where the logits grow,
 so there is an optimum, of separated data too, and it removes the first-order bias of
-the coefficients. A row more, and not a scale of the weights alone, makes it matter less:
-weights count rows. Per row, and with H = I/W = Σ cᵢ zᵢ zᵢᵀ in the coordinates of
-`_scaling`, what is minimised is
+the coefficients. Weights count rows, of which more make the penalty matter less. Per
+row, and with H = I/W = Σ cᵢ zᵢ zᵢᵀ in the coordinates of `_scaling`, what is minimised
+is
 
     F    =  Σ sᵢ ℓᵢ  −  log det (4H) / 2W                                           (1)
     ∂F   =  Σ (sᵢ (pᵢ − yᵢ) + hᵢ (pᵢ − ½)/W) zᵢ                                     (2)
@@ -24,8 +24,8 @@ is negative, and its rounding is that of F. Coordinates and W change F by a cons
 which `constant` adds at the end.
 
 Steps are Newton's, with (3). Where that has no factor, or would cost much, they are
-Fisher's, with H alone. Of few rows these are slow: on 20 rows that a line separates they
-take 48 steps to a gradient of 1e-10, and Newton's 8.
+Fisher's, with H alone. Of few rows these are slow: on 20 rows that a line separates
+they take 48 steps to a gradient of 1e-10, and Newton's 8.
 
 Reference:
   D. Firth, Bias reduction of maximum likelihood estimates, Biometrika 80 (1993), 27-38.
@@ -42,11 +42,11 @@ from jax.scipy.linalg import solve_triangular
 
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
-from bcejax.logistic_regression._given import Given
+from bcejax.logistic_regression._given import Given, check_no_l2
 from bcejax.logistic_regression._newton import (
-    STIFFER,
     Factor,
     Minimised,
+    correlation,
     exists,
     from_point,
     least_ridge,
@@ -67,6 +67,7 @@ from bcejax.logistic_regression._rows import HIGHEST, sum_over_rows
 from bcejax.logistic_regression._scaling import Scaling, scaling
 
 MOST_PRODUCTS = 2**27  # for ∂²F: n k³, of n rows and k coefficients
+SPANNED = 16  # roundings of C for each column, which are no column of its own
 
 dot = partial(jnp.matmul, precision=HIGHEST)
 
@@ -87,16 +88,12 @@ def check_firth(solver, given: Given) -> None:
             f'solver must be "newton" with firth=True, got {solver!r}: other solvers '
             "know the objective without this penalty alone."
         )
-    if isinstance(given.l2, jax.core.Tracer) or jnp.any(jnp.asarray(given.l2) != 0):
-        raise ValueError(
-            "l2 must be left at 0 with firth=True, whose penalty takes its place: "
-            f"got {given.l2}."
-        )
+    check_no_l2(given.l2)
 
 
 def fit_with_firth(data: Problem, total, start, fit_intercept, tol, max_steps) -> Fit:
     """The minimiser of F. `start` is None for zeros."""
-    at = scaling(data, fit_intercept, together=False)
+    at = coordinates(data, fit_intercept)
     function = objective_with_firth(data, at, total)
     point = jnp.zeros_like(at.matrix()[0])
     if start is not None:
@@ -120,7 +117,7 @@ def objective_with_firth(data: Problem, at: Scaling, total: jax.Array) -> Minimi
     """F, for `minimise_by`; `total` is W."""
     z, share = at.rows(data), data.share
     n, k = z.shape
-    ridge = ridge_of(sum_over_rows(share[:, None] * z, z))
+    ridge = jnp.asarray(least_ridge(z[0]), z.dtype)
 
     def look(point) -> Look:
         x = dot(z, point) + data.offset
@@ -146,7 +143,7 @@ def objective_with_firth(data: Problem, at: Scaling, total: jax.Array) -> Minimi
         of_leverage = sum_over_rows(of_rows[:, None] * z, z) + dot(b.T, b) / 2
         return h + of_leverage / total  # (3)
 
-    def step(state, ridge):
+    def step(state, ridge):  # which grows where H has no factor
         seen = look(state.point)
         fisher = newton = scaled_factor(seen.information, ridge)
         if n * k**3 <= MOST_PRODUCTS:
@@ -186,19 +183,25 @@ def varying(at: Scaling) -> jax.Array:
     return jnp.append(at.unit, at.intercept) > 0
 
 
-def ridge_of(gram: jax.Array) -> jax.Array:
-    """The least ridge with which H has a factor, and keeps it where F is finite.
+def coordinates(data: Problem, fit_intercept: bool) -> Scaling:
+    """Those of `_scaling`, in which a column that those before it span does not count.
 
-    It is one and the same for all points, so that F is one function: of collinear
-    columns log det H is that of the ridge, and changes with it.
+    H has no inverse there, and log det H would be that of its rounding.
     """
-    least = jnp.asarray(least_ridge(gram), gram.dtype)
-    found = jax.lax.while_loop(
-        lambda ridge: ~exists(scaled_factor(gram, ridge)) & (ridge < 1),
-        lambda ridge: STIFFER * ridge,
-        least,
-    )
-    return jnp.where(found > least, STIFFER * found, found)
+    at = scaling(data, fit_intercept, together=False)
+    z = at.rows(data)
+    c = correlation(sum_over_rows(data.share[:, None] * z, z))
+    least = SPANNED * least_ridge(c)
+
+    def eliminate(j, state):
+        c, spanned = state
+        lost = c[j, j] <= least  # the square of what column j has beside those before
+        left = c - jnp.outer(c[:, j], c[j]) / jnp.where(lost, 1, c[j, j])
+        return jnp.where(lost, c, left), spanned.at[j].set(lost)
+
+    none = jnp.zeros(len(c), bool)
+    _, spanned = jax.lax.fori_loop(0, len(c) - 1, eliminate, (c, none))
+    return at._replace(unit=jnp.where(spanned[:-1], 0, at.unit))
 
 
 def constant(at: Scaling, total: jax.Array) -> jax.Array:
@@ -217,7 +220,7 @@ def loss_with_firth(params: Params, given: Given, fit_intercept: bool) -> jax.Ar
     """The loss that a fit of these parameters has on these data."""
     data = checked_problem(*given).readable()
     total = total_weight(given.sample_weight, data)
-    at = scaling(data, fit_intercept, together=False)
+    at = coordinates(data, fit_intercept)
     point = at.point(Params(*(jnp.asarray(a, data.share.dtype) for a in params)))
     function = objective_with_firth(data, at, total)
     return function.value_and_gradient(point)[0] + constant(at, total)

@@ -84,7 +84,8 @@ def fit(
       key: of the randomness of the batches, such as `jax.random.key(0)`.
       firth: whether the penalty is Firth's, half the log-determinant of the information
         of all rows in the place of l2, which must be 0. The coefficients are then
-        finite, of separated data too, and less biased where rows are few. For "newton".
+        finite, of separated data too, and less biased where rows are few. A column that
+        those before it span gets 0. For "newton".
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -92,8 +93,9 @@ def fit(
         nor an optax optimiser.
       ValueError: if a shape does not fit that of `features`, for an unknown solver, or
         for a `batch_size` that is not in [1, n], comes without `key`, or for a solver
-        of all rows; with `firth`, for another solver or a penalty l2. Outside jit and vmap also for a value that cannot be meant: a label
-        outside [0, 1], a negative weight or penalty, NaN or ∞ in a row that counts.
+        of all rows; with `firth`, for another solver or an l2. Outside jit and vmap
+        also for a value that cannot be meant: a label outside [0, 1], a negative weight
+        or penalty, NaN or ∞ in a row that counts.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
@@ -121,7 +123,15 @@ def fit(
     STILL_FAST, static_argnames=("fit_intercept", "solver", "batch_size", "firth")
 )
 def compiled_fit(
-    given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None, firth=False
+    given,
+    init,
+    tol,
+    max_steps,
+    key,
+    fit_intercept,
+    solver,
+    batch_size=None,
+    firth=False,
 ) -> tuple[Fit, jax.Array]:
     if is_split(jnp.asarray(given.features), 1):
         options = fit_intercept, solver, batch_size, firth

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bcejax._host import Array, column_names, columns, matrix, numbers
 from bcejax._values import complain
@@ -75,9 +76,20 @@ def read_again(
             f"fit_intercept must be {options.fit_intercept}, as in the fit, "
             f"got {fit_intercept}."
         )
+    if options.firth and l2 is not None:
+        check_no_l2(l2)
     l2 = model.l2 if l2 is None else l2
     given, names = read(features, labels, l2, sample_weight, offset, options.columns)
     return given, names, options.fit_intercept
+
+
+def check_no_l2(l2) -> None:
+    """That there is no l2 beside Firth's penalty, or none that jit hides."""
+    if isinstance(l2, jax.core.Tracer) or np.any(np.asarray(l2) != 0):
+        raise ValueError(
+            "l2 must be left at 0 with firth=True, whose penalty takes its place, "
+            f"got {l2}."
+        )
 
 
 def is_sound(given: Given, result: jax.Array) -> jax.Array:

@@ -15,9 +15,12 @@ which it stays what it is are
     p  =  q − r (a·q)/(a·r)    with    H q = −g,  H r = a,                          (1)
 
 and at the least F where it is t the gradient in the coefficients is that of t alone,
-φ'(t). So Newton's method finds the ends, for r(t) as a function of the distance from β̂
-in standard errors, which is nearly that distance: r' = W φ'(t)/r · standard error.   (2)
-It is kept between distances that are known to be too near and too far.
+φ'(t). So Newton's method finds the ends. As a function of the distance from β̂ in
+standard errors, r is nearly that distance, and
+
+    r'  =  W φ'(t)/r · standard error.                                              (2)
+
+The method is kept between distances that are known to be too near and too far.
 
 Reference:
   D. J. Venzon and S. H. Moolgavkar, A method for computing profile-likelihood-based
@@ -32,7 +35,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bcejax.logistic_regression._firth import objective_with_firth
+from bcejax.logistic_regression._firth import coordinates, objective_with_firth
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import (
     Minimised,
@@ -44,7 +47,7 @@ from bcejax.logistic_regression._newton import (
 )
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._problem import Params, checked_problem, total_weight
-from bcejax.logistic_regression._scaling import Scaling, scaling
+from bcejax.logistic_regression._scaling import scaling
 
 MOST_STEPS = 100  # of a search with one coefficient held
 MOST_TRIED = 40  # distances, for an end of an interval
@@ -71,7 +74,7 @@ class Best(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What to find: r at one distance if `quantile` is NaN, or where r is `quantile`."""
+    """To find where r is `quantile`, or r at the first distance if that is NaN."""
 
     coefficient: jax.Array
     side: jax.Array  # of the optimum: −1 or 1
@@ -96,10 +99,12 @@ def compiled_profile(model: Fit, given: Given, quantile, fit_intercept) -> Profi
     """The profiles of a fit, with intervals at whose ends r is `quantile`."""
     data = checked_problem(*given).readable()
     total = total_weight(given.sample_weight, data)
-    at = scaling(data, fit_intercept, together=False)
-    function = objective_of(data, at)
     if model.options.firth:
+        at = coordinates(data, fit_intercept)
         function = objective_with_firth(data, at, total)
+    else:
+        at = scaling(data, fit_intercept, together=False)
+        function = objective_of(data, at)
     params = Params(*(jnp.asarray(a, data.share.dtype) for a in model[:2]))
     best = optimum(function, at.point(params), total)
     count = model.weights.size + fit_intercept

@@ -79,7 +79,7 @@ def summary(
     Reference:
       D. W. Hosmer, S. Lemeshow and R. X. Sturdivant, Applied logistic regression, 3rd
       ed., Wiley, 2013. D. J. Venzon and S. H. Moolgavkar, A method for computing
-      profile-likelihood-based confidence intervals, Applied Statistics 37 (1988), 87-94.
+      profile-likelihood-based confidence intervals, Applied Statistics 37 (1988).
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
@@ -183,7 +183,9 @@ def coefficient_lines(
             known = np.isfinite(error)
             root, *ends = map(np.float64, profile)
             z = np.where(known, np.copysign(root, value), z)
-            low, high = (np.where(known, *p) for p in zip(ends, (low, high), strict=True))
+            low, high = (
+                np.where(known, *p) for p in zip(ends, (low, high), strict=True)
+            )
         interval = value, low, high
         columns = value, error, z, 2 * special.ndtr(-np.abs(z)), low, high
         columns += tuple(map(np.exp, interval))
