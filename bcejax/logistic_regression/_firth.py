@@ -38,6 +38,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from bcejax._bce import bce_dx
@@ -138,9 +139,12 @@ def objective_with_firth(data: Problem, at: Scaling, total: jax.Array) -> Minimi
         x, h, v, _ = seen
         u = -jnp.tanh(x / 2)
         of_rows = leverage(v) * (sigmoid_slope(x) - u**2 / 2)
-        pairs = (u[:, None, None] * v[:, :, None] * v[:, None, :]).reshape(n, k * k)
-        b = sum_over_rows(pairs, z)
-        of_leverage = sum_over_rows(of_rows[:, None] * z, z) + dot(b.T, b) / 2
+        # (a, b) and (b, a) have one row of B, which counts twice.
+        a, b = np.triu_indices(k)
+        rows_of_b = sum_over_rows(u[:, None] * v[:, a] * v[:, b], z)
+        counted = np.where(a == b, 1, 2)[:, None] * rows_of_b
+        of_leverage = sum_over_rows(of_rows[:, None] * z, z)
+        of_leverage += dot(rows_of_b.T, counted) / 2
         return h + of_leverage / total  # (3)
 
     def step(state, ridge):  # which grows where H has no factor
