@@ -66,6 +66,7 @@ QUICKLY_COMPILED = {
     "test_command",
     "test_compiled_fit",
     "test_contract",
+    "test_effects",
     "test_evaluate",
     "test_firth",
     "test_heads",

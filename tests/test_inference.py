@@ -469,7 +469,10 @@ def test_in_a_notebook_names_are_text_not_markup():
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
         ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar or hold one value"),
         ({"model": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
-        ({"kind": "HC0"}, ValueError, '"fisher" or "sandwich", got \'HC0\''),
+        ({"kind": "HC0"}, ValueError, "'HC1', 'cluster', got 'HC0'"),
+        ({"kind": "cluster"}, ValueError, "got kind 'cluster' without groups"),
+        ({"groups": np.ones(4)}, ValueError, "got kind 'fisher' with groups"),
+        ({"kind": "cluster", "groups": "abc"}, ValueError, r"groups .* got \(\)"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change, error, message):

@@ -18,6 +18,9 @@ Inference
   summary         standard errors, tests, intervals, odds ratios, AIC: a `Summary`
   Summary         what `summary` returns: print it
   Coefficient     one line of it
+  marginal_effects       on the probability, with standard errors: `MarginalEffects`
+  likelihood_ratio_test  of a model against a larger one: a `ChiSquared`
+  score_test             of columns that are not in the model: a `ChiSquared`
 
 Separation, where there is no optimum
   separation      which coefficients run away, and where to, by a linear program
@@ -27,29 +30,41 @@ Many devices
 
 How good the predictions are is for `bcejax.metrics` to say.
 
-All but `fit_batches`, `summary`, `separation` and `shard_rows` are pure functions: jit
-them, vmap them over penalties, weights or starts, and give them sharded arrays.
+All but `fit_batches`, `summary`, `likelihood_ratio_test`, `separation` and `shard_rows`
+are pure functions: jit them, vmap them over penalties, weights or starts, and give them
+sharded arrays.
 """
 
 from bcejax.logistic_regression._batches import Progress, fit_batches
 from bcejax.logistic_regression._covariance import covariance
+from bcejax.logistic_regression._effects import MarginalEffects, marginal_effects
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
 from bcejax.logistic_regression._summary import summary
 from bcejax.logistic_regression._table import Coefficient, Summary
+from bcejax.logistic_regression._tests import (
+    ChiSquared,
+    likelihood_ratio_test,
+    score_test,
+)
 
 __all__ = [
+    "ChiSquared",
     "Coefficient",
     "Fit",
+    "MarginalEffects",
     "Progress",
     "Summary",
     "covariance",
     "fit",
     "fit_batches",
+    "likelihood_ratio_test",
+    "marginal_effects",
     "predict_logits",
     "predict_probs",
+    "score_test",
     "separation",
     "shard_rows",
     "summary",

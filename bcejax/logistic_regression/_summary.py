@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax.logistic_regression._covariance import compiled_covariance
+from bcejax.logistic_regression._covariance import codes_of, compiled_covariance
 from bcejax.logistic_regression._firth import loss_with_firth
 from bcejax.logistic_regression._given import Given, read_again, refuse
 from bcejax.logistic_regression._likelihood import penalty, totals_of
@@ -33,6 +33,7 @@ def summary(
     fit_intercept: bool | None = None,
     level: float = 0.95,
     kind: str = "fisher",
+    groups: ArrayLike | None = None,
 ) -> Summary:
     """A table of coefficients, their standard errors and tests, and figures of merit.
 
@@ -54,8 +55,8 @@ def summary(
       TypeError: if an argument is not real.
       ValueError: if a shape does not fit that of `features`, the data or options are
         not those of the fit, a value cannot be meant, there are not d names,
-        `level` is not between 0 and 1, or `kind` is unknown, or is "profile" for a fit
-        that has not converged.
+        `level` is not between 0 and 1, or `kind` is unknown, does not go with `groups`,
+        or is "profile" for a fit that has not converged.
     Example:
       >>> from bcejax.logistic_regression import fit
       >>> x, y = np.array([[0], [0], [1], [1]]), np.array([0, 1, 0, 1])
@@ -90,10 +91,11 @@ def summary(
     of_profile = kind == "profile"
     check_optimum(model, of_profile)
     quantile = special.ndtri((1 + level) / 2)
+    of_variance = "fisher" if of_profile else kind
+    groups = codes_of(groups, of_variance, given)
     with precision_of(given, model):
-        of_variance = "fisher" if of_profile else kind
         variance, logits, sound = compiled_covariance(
-            model, given, fit_intercept, of_variance
+            model, given, fit_intercept, of_variance, groups
         )
         refuse(sound, given, columns)
         n, loss, null_loss, half_deviance, half_null_deviance = totals_of(logits, given)

@@ -52,7 +52,10 @@ class Summary:
       null_deviance: that of the best constant (plus the offset).
       mcfadden_r2: 1 − log_likelihood / that of the best constant.
       aic, bic: −2 log_likelihood + k · 2 or k · log n, for k coefficients. The penalty
-        of the fit is not in them.
+        of the fit is not in them. The likelihood is that of single rows, also where a
+        weight counts many. Of grouped counts, m of n in a group, a binomial GLM takes
+        the probability of m in any order: its log-likelihood has Σ log C(n, m) more,
+        whatever the coefficients are, and its BIC may count groups.
       firth: whether the fit was with Firth's penalty.
       penalised_log_likelihood: −Σ w times the loss of the fit, its penalty included.
     """
