@@ -63,6 +63,7 @@ def strict_promotion():
 # optimised code, too.
 QUICKLY_COMPILED = {
     "test_batches",
+    "test_classes",
     "test_command",
     "test_compiled_fit",
     "test_contract",

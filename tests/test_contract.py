@@ -295,6 +295,7 @@ LEARNING = {
         X,
         Y,
     ),
+    "prior_shift": (lambda x, p: logistic_regression.prior_shift(x, p), X, P),
     "predict_probs": (
         lambda w, x: logistic_regression.predict_probs(
             logistic_regression.Fit(w, w[0], *[w[0]] * 6), jnp.outer(x, x)

@@ -12,15 +12,18 @@ Fitting
   Fit             weights, bias, and how the search ended
   predict_logits  logits of new features
   predict_probs   their probabilities
+  prior_shift     logits for another share of label 1, as after class weights
 
 Inference
   covariance      of the coefficients: inverse Fisher information, or robust
   summary         standard errors, tests, intervals, odds ratios, AIC: a `Summary`
   Summary         what `summary` returns: print it
   Coefficient     one line of it
-  marginal_effects       on the probability, with standard errors: `MarginalEffects`
-  likelihood_ratio_test  of a model against a larger one: a `ChiSquared`
-  score_test             of columns that are not in the model: a `ChiSquared`
+  marginal_effects       on the probability, with standard errors, as
+  MarginalEffects
+  likelihood_ratio_test  whether a model with more columns fits better, as a
+  ChiSquared
+  score_test             whether columns that are not in the model belong there
 
 Separation, where there is no optimum
   separation      which coefficients run away, and where to, by a linear program
@@ -36,6 +39,7 @@ sharded arrays.
 """
 
 from bcejax.logistic_regression._batches import Progress, fit_batches
+from bcejax.logistic_regression._classes import prior_shift
 from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._effects import MarginalEffects, marginal_effects
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
@@ -64,6 +68,7 @@ __all__ = [
     "marginal_effects",
     "predict_logits",
     "predict_probs",
+    "prior_shift",
     "score_test",
     "separation",
     "shard_rows",

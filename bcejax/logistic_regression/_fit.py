@@ -1,5 +1,6 @@
 """The fit: from checked data, by one of the solvers, to a verdict."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -9,6 +10,7 @@ from jax.typing import ArrayLike
 
 from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax._sigmoid import sigmoid
+from bcejax.logistic_regression._classes import checked_class_weight
 from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._firth import check_firth, fit_with_firth
@@ -51,6 +53,7 @@ def fit(
     batch_size: int | None = None,
     key: jax.Array | None = None,
     firth: bool = False,
+    class_weight: str | Mapping | None = None,
 ) -> Fit:
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
@@ -86,6 +89,9 @@ def fit(
         of all rows in the place of l2, which must be 0. The coefficients are then
         finite, of separated data too, and less biased where rows are few. A column that
         those before it span gets 0. For "newton".
+      class_weight: what multiplies the weights of the rows by their class: a mapping,
+        such as `{0: 1, 1: 10}`, or "balanced" for half of the weight to either class.
+        `prior_shift` takes back what it does to the probabilities.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -93,9 +99,10 @@ def fit(
         nor an optax optimiser.
       ValueError: if a shape does not fit that of `features`, for an unknown solver, or
         for a `batch_size` that is not in [1, n], comes without `key`, or for a solver
-        of all rows; with `firth`, for another solver or an l2. Outside jit and vmap
-        also for a value that cannot be meant: a label outside [0, 1], a negative weight
-        or penalty, NaN or ∞ in a row that counts.
+        of all rows; with `firth`, for another solver or an l2; for a `class_weight`
+        that is neither "balanced" nor positive for 0 and 1. Outside jit and vmap also
+        for a value that cannot be meant: a label outside [0, 1], a negative weight or
+        penalty, NaN or ∞ in a row that counts.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
@@ -108,6 +115,8 @@ def fit(
       reduction of maximum likelihood estimates, Biometrika 80 (1993), 27-38.
     """
     given, names = read(features, labels, l2, sample_weight, offset)
+    by_class = checked_class_weight(class_weight)
+    given = given.by_class(by_class)
     if firth:
         check_firth(solver, given)
     with precision_of(given, init, tol, max_steps, key):
@@ -116,7 +125,8 @@ def fit(
         )
         refuse(sound, given, names)
     there = sample_weight is not None, offset is not None
-    return rounded(model)._replace(options=Options(fit_intercept, *there, names, firth))
+    options = Options(fit_intercept, *there, names, firth, by_class)
+    return rounded(model)._replace(options=options)
 
 
 @compiled(

@@ -14,7 +14,8 @@ import numpy as np
 
 from bcejax._host import Array, column_names, columns, matrix, numbers
 from bcejax._values import complain
-from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._classes import weighted_by_class
+from bcejax.logistic_regression._outcome import ClassWeight, Fit
 
 
 class Given(NamedTuple):
@@ -31,6 +32,14 @@ class Given(NamedTuple):
     @property
     def offset_or_0(self) -> Array | int:
         return 0 if self.offset is None else self.offset
+
+    def by_class(self, class_weight: ClassWeight) -> "Given":
+        """The data with the weights of the classes in those of the rows."""
+        shapes = np.shape(self.weight_or_1), np.shape(self.labels)
+        if class_weight is None or shapes[0] not in ((), shapes[1]):  # refused later
+            return self
+        both = weighted_by_class(self.labels, self.sample_weight, class_weight)
+        return self._replace(labels=both[0], sample_weight=both[1])
 
 
 def read(
@@ -80,6 +89,7 @@ def read_again(
         check_no_l2(l2)
     l2 = model.l2 if l2 is None else l2
     given, names = read(features, labels, l2, sample_weight, offset, options.columns)
+    given = given.by_class(options.class_weight)
     return given, names, options.fit_intercept
 
 

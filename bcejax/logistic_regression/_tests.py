@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import gammaincc
 from jax.typing import ArrayLike
 from scipy.special import gammaincc as gammaincc_on_host
@@ -183,7 +184,7 @@ def score_test(
         model, features, labels, None, sample_weight, offset, None
     )
     hidden = isinstance(model.l2, jax.core.Tracer)
-    if model.options.firth or not (hidden or jnp.all(jnp.asarray(model.l2) == 0)):
+    if model.options.firth or not (hidden or np.all(np.asarray(model.l2) == 0)):
         raise ValueError("model must be fitted without a penalty for a score test.")
     extra, _ = read_features(extra, None)
     extra = extra[:, None] if extra.ndim == 1 else extra
