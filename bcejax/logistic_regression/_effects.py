@@ -79,7 +79,7 @@ def marginal_effects(
       >>> x, y = jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1])
       >>> effects = marginal_effects(fit(x, y), x, y)
       >>> print(effects.effect, effects.standard_error)
-      [0.174] [0.148]
+      [0.182] [0.133]
 
     Reference:
       W. H. Greene, Econometric analysis, 8th ed., Pearson 2018, section 17.3.

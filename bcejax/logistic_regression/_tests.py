@@ -79,8 +79,8 @@ def likelihood_ratio_test(small: Summary, large: Summary) -> ChiSquared:
       >>> from bcejax.logistic_regression import fit, summary
       >>> x, y = np.array([[0, 1], [0, 2], [1, 3], [1, 1]] * 3), np.arange(12) % 5 > 2
       >>> small, large = (summary(fit(a, y), a, y) for a in (x[:, :1], x))
-      >>> print(likelihood_ratio_test(small, large).p_value.round(3))
-      0.789
+      >>> print(f"{likelihood_ratio_test(small, large).p_value:.3f}")
+      0.144
 
     Reference:
       S. S. Wilks, The large-sample distribution of the likelihood ratio for testing
@@ -174,7 +174,7 @@ def score_test(
       >>> x, y = jnp.arange(8.0)[:, None], jnp.array([0, 1, 0, 1, 0, 0, 1, 1])
       >>> test = score_test(fit(x, y), x, y, jnp.square(x))
       >>> print(test.statistic, test.degrees_of_freedom, test.p_value)
-      0.317 1 0.574
+      0.452 1 0.501
 
     Reference:
       C. R. Rao, Large sample tests of statistical hypotheses concerning several
