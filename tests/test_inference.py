@@ -17,6 +17,7 @@ from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import Fit, covariance, fit, summary
 from bcejax.logistic_regression._outcome import Options
+from bcejax.logistic_regression._table import shortened
 
 KINDS = {"fisher": "nonrobust", "sandwich": "HC0"}  # as statsmodels calls them
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -436,6 +437,17 @@ def test_the_printed_table_is_aligned_and_fits_80_columns():
         assert "…" in tests and "two lines" in tests and "2.5%" in odds
         assert title == "Logistic regression, n = 60, converged"
         assert "AIC" in merits and "fisher" in merits
+
+
+def test_long_names_are_never_cut_to_the_same_text():
+    names = [
+        "",
+        "income of the household, 2019",
+        "income of the household, 2020",
+        "age",
+    ]
+    assert shortened(names, 12) == ["", "income of …1", "income of …2", "age"]
+    assert shortened(["first name", "age"], 6) == ["first…", "age"]
 
 
 def test_what_is_undetermined_is_told():

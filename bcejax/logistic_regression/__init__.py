@@ -19,11 +19,11 @@ Inference
   summary         standard errors, tests, intervals, odds ratios, AIC: a `Summary`
   Summary         what `summary` returns: print it
   Coefficient     one line of it
-  marginal_effects       on the probability, with standard errors, as
-  MarginalEffects
-  likelihood_ratio_test  whether a model with more columns fits better, as a
-  ChiSquared
+  marginal_effects       of the features on the probability
+  MarginalEffects        these, with standard errors and intervals
+  likelihood_ratio_test  whether a model with more columns fits better
   score_test             whether columns that are not in the model belong there
+  ChiSquared             what these two return: a statistic and its p-value
 
 Separation, where there is no optimum
   separation      which coefficients run away, and where to, by a linear program

@@ -141,11 +141,23 @@ def aligned(lines: list[list[str]]) -> str:
     """Columns two spaces apart within WIDTH, for which long names are cut."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     room = min(widths[0], WIDTH - sum(2 + width for width in widths[1:]))
+    names = shortened([" ".join(name.split()) for name, *_ in lines], room)
 
-    def line(name, *cells):
-        name = " ".join(name.split())
-        name = name if len(name) <= room else name[: room - 1] + "…"
+    def line(name, cells):
         rest = zip(cells, widths[1:], strict=True)
         return name.ljust(room) + "".join(f"  {c:>{width}}" for c, width in rest)
 
-    return "\n".join(line(*cells).rstrip() for cells in lines)
+    rows = zip(names, lines, strict=True)
+    return "\n".join(line(name, cells[1:]).rstrip() for name, cells in rows)
+
+
+def shortened(names: list[str], room: int) -> list[str]:
+    """Names of at most so many characters; those that look alike get a number."""
+    cut = [name if len(name) <= room else name[: room - 1] + "…" for name in names]
+
+    def distinct(i: int, name: str) -> str:
+        end = f"…{i}"
+        alike = name.endswith("…") and cut.count(name) > 1
+        return name[: room - len(end)] + end if alike else name
+
+    return [distinct(i, name) for i, name in enumerate(cut)]
