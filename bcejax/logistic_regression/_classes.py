@@ -42,7 +42,7 @@ def checked_class_weight(class_weight: str | Mapping | None) -> ClassWeight:
     return of_0, of_1
 
 
-def weighted_by_class(labels, weight, class_weight):
+def weighted_by_class(labels, weight, class_weight: Any) -> tuple:
     """Labels and weights of rows in which the weights of their classes are contained.
 
     Rows that do not count, or whose labels or weights cannot be meant, stay what they
