@@ -5,7 +5,6 @@ the mean row, is a function of the coefficients, whose Jacobian J turns their co
 into that of the effects: J Cov Jᵀ (the delta method).
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from bcejax._numerics.sigmoid import sigmoid_slope
+from bcejax.logistic_regression._compiled import AT_ONCE, compiled
 from bcejax.logistic_regression._covariance import codes_of, compiled_covariance, dot
 from bcejax.logistic_regression._given import read_again, refuse
 from bcejax.logistic_regression._outcome import Fit
@@ -100,7 +100,7 @@ def marginal_effects(
     return rounded(found)
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "kind", "at"))
+@compiled(AT_ONCE, static_argnames=("fit_intercept", "kind", "at"))
 def compiled_effects(model: Fit, given, level, groups, fit_intercept, kind, at):
     variance, _, sound = compiled_covariance(model, given, fit_intercept, kind, groups)
     data = checked_problem(*given).readable()

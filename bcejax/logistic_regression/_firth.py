@@ -43,6 +43,7 @@ from jax.scipy.linalg import solve_triangular
 
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
+from bcejax.logistic_regression._compiled import AT_ONCE, compiled
 from bcejax.logistic_regression._given import Given, check_no_l2
 from bcejax.logistic_regression._newton import (
     Factor,
@@ -219,7 +220,7 @@ def constant(at: Scaling, total: jax.Array) -> jax.Array:
     return -half / total
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+@compiled(AT_ONCE, static_argnames="fit_intercept")
 def loss_with_firth(params: Params, given: Given, fit_intercept: bool) -> jax.Array:
     """The loss that a fit of these parameters has on these data."""
     data = checked_problem(*given).readable()

@@ -35,6 +35,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._firth import coordinates, objective_with_firth
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import (
@@ -94,7 +95,7 @@ class End(NamedTuple):
     goes_on: jax.Array
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+@compiled(STILL_FAST, static_argnames="fit_intercept")
 def compiled_profile(model: Fit, given: Given, quantile, fit_intercept) -> Profile:
     """The profiles of a fit, with intervals at whose ends r is `quantile`."""
     data = checked_problem(*given).readable()

@@ -9,7 +9,6 @@ curvatures cᵢ = wᵢ σ(xᵢ) σ(−xᵢ),
 uᵀV⁻¹u has the χ² distribution if the new coefficients are 0 (Rao 1948).
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ from scipy.special import gammaincc as gammaincc_on_host
 
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
+from bcejax.logistic_regression._compiled import AT_ONCE, compiled
 from bcejax.logistic_regression._covariance import dot, fitted_logits, rooted_design
 from bcejax.logistic_regression._given import (
     is_sound,
@@ -201,7 +201,7 @@ def score_test(
     return ChiSquared(rounded(statistic), extra.shape[1], rounded(p_value))
 
 
-@partial(jax.jit, static_argnames="fit_intercept")
+@compiled(AT_ONCE, static_argnames="fit_intercept")
 def compiled_score_test(model: Fit, given, extra, fit_intercept):
     data = checked_problem(*given).readable()
     total = total_weight(given.sample_weight, data)
