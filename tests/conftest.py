@@ -63,10 +63,13 @@ def strict_promotion():
 # optimised code, too.
 QUICKLY_COMPILED = {
     "test_batches",
+    "test_classes",
     "test_command",
     "test_compiled_fit",
     "test_contract",
+    "test_effects",
     "test_evaluate",
+    "test_firth",
     "test_heads",
     "test_inference",
     "test_logistic_regression",

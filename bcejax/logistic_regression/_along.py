@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 from bcejax.logistic_regression import _class_objective, _objective
 from bcejax.logistic_regression._class_objective import is_index, over_blocks
-from bcejax.logistic_regression._many_classes import checked_classes
 from bcejax.logistic_regression._fit import by_newton, checked_start, solved
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._large import Sample, sample_for_hessian
+from bcejax.logistic_regression._many_classes import checked_classes
 from bcejax.logistic_regression._multinomial import by_newton as by_newton_of_classes
 from bcejax.logistic_regression._multinomial import (
     checked_class_start,

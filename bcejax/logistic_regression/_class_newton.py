@@ -7,6 +7,7 @@ classes, or if no row prefers a class; otherwise a step takes a few products mor
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 
@@ -21,15 +22,13 @@ from bcejax.logistic_regression._conjugate import conjugate_step
 from bcejax.logistic_regression._newton import (
     CG_RESIDUAL,
     CG_STEPS,
-    Equations,
+    Minimised,
     State,
     growing_factor,
     least_ridge,
     length_by_curvature,
-    value_and_gradient,
 )
 from bcejax.logistic_regression._objective import curved, penalty_curvature
-from bcejax.logistic_regression._outcome import norm_by_deviations
 from bcejax.logistic_regression._problem import Problem
 from bcejax.logistic_regression._products import Products
 from bcejax.logistic_regression._scaling import positive_or_one
@@ -37,8 +36,14 @@ from bcejax.logistic_regression._scaling import positive_or_one
 MOST_FACTORED = 4096  # columns for which the preconditioner is a matrix
 
 
-def equations_of(products: Products, data: Problem, rows: Problem, at) -> Equations:
-    """Those of Newton's search; the preconditioner is of `rows`."""
+def softmax_of(products: Products, data: Problem, rows: Problem, at) -> Minimised:
+    """What Newton's search minimises; the preconditioner is of `rows`."""
+
+    def value_and_gradient(point):
+        loss, slope = jax.value_and_grad(partial(objective, products))(
+            at.params(point), data
+        )
+        return loss, at.gradient(slope)
 
     def step(state: State, ridge):
         of_gradient = partial(newton_step, products, data, rows, at)
@@ -51,12 +56,7 @@ def equations_of(products: Products, data: Problem, rows: Problem, at) -> Equati
         total = over_blocks(lambda *a: jnp.sum(curvature(*a)), params, rows)
         return length_by_curvature(total, state, step)
 
-    return Equations(
-        value_and_gradient(partial(objective, products), data, at),
-        partial(norm_by_deviations, at),
-        step,
-        longest,
-    )
+    return Minimised(at, value_and_gradient, step, longest)
 
 
 def newton_step(products, data, rows, at: ClassScaling, point, gradient, residual):

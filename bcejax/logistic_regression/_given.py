@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bcejax._host import Array, column_names, columns, matrix, numbers
 from bcejax._values import complain
-from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._classes import weighted_by_class
+from bcejax.logistic_regression._outcome import ClassWeight, Fit
 
 
 class Given(NamedTuple):
@@ -30,6 +32,14 @@ class Given(NamedTuple):
     @property
     def offset_or_0(self) -> Array | int:
         return 0 if self.offset is None else self.offset
+
+    def by_class(self, class_weight: ClassWeight) -> "Given":
+        """The data with the weights of the classes in those of the rows."""
+        shapes = np.shape(self.weight_or_1), np.shape(self.labels)
+        if class_weight is None or shapes[0] not in ((), shapes[1]):  # refused later
+            return self
+        both = weighted_by_class(self.labels, self.sample_weight, class_weight)
+        return self._replace(labels=both[0], sample_weight=both[1])
 
 
 def read(
@@ -75,9 +85,21 @@ def read_again(
             f"fit_intercept must be {options.fit_intercept}, as in the fit, "
             f"got {fit_intercept}."
         )
+    if options.firth and l2 is not None:
+        check_no_l2(l2)
     l2 = model.l2 if l2 is None else l2
     given, names = read(features, labels, l2, sample_weight, offset, options.columns)
+    given = given.by_class(options.class_weight)
     return given, names, options.fit_intercept
+
+
+def check_no_l2(l2) -> None:
+    """That there is no l2 beside Firth's penalty, or none that jit hides."""
+    if isinstance(l2, jax.core.Tracer) or np.any(np.asarray(l2) != 0):
+        raise ValueError(
+            "l2 must be left at 0 with firth=True, whose penalty takes its place, "
+            f"got {l2}."
+        )
 
 
 def is_sound(given: Given, result: jax.Array) -> jax.Array:

@@ -8,21 +8,20 @@ import optax
 from jax.typing import ArrayLike
 
 from bcejax._sharding import in_auto_axes, is_split, replicated
-from bcejax.logistic_regression._class_newton import equations_of
+from bcejax.logistic_regression._class_newton import softmax_of
 from bcejax.logistic_regression._class_objective import objective
 from bcejax.logistic_regression._class_overlap import class_shown
 from bcejax.logistic_regression._class_scaling import ClassScaling
+from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._fit import check_batches, chosen_rows_of
+from bcejax.logistic_regression._given import is_sound, refuse
+from bcejax.logistic_regression._large import Sample, sample_for_hessian
 from bcejax.logistic_regression._many_classes import (
     checked_classes,
     is_there,
     read_classes,
 )
-from bcejax.logistic_regression._first_order import descend, descend_in_batches
-from bcejax.logistic_regression._fit import check_batches, chosen_rows_of
-from bcejax.logistic_regression._given import is_sound, refuse
-from bcejax.logistic_regression._large import Sample, sample_for_hessian
-from bcejax.logistic_regression._newton import from_point
-from bcejax.logistic_regression._newton import search as newton_search
+from bcejax.logistic_regression._newton import from_point, minimise_by
 from bcejax.logistic_regression._objective import penalty_curvature
 from bcejax.logistic_regression._outcome import (
     Found,
@@ -195,8 +194,8 @@ def floored(at: ClassScaling, params: Params) -> Params:
 
 
 def by_newton(products, data, sample, at, start: Params, tol, max_steps) -> Found:
-    equations = equations_of(products, data, sample.rows, at)
-    state = newton_search(equations, from_point(at.point(start)), tol, max_steps).state
+    softmax = softmax_of(products, data, sample.rows, at)
+    state = minimise_by(softmax, from_point(at.point(start)), tol, max_steps).state
     return Found(at.params(state.point), state.loss, state.gradient, state.steps)
 
 

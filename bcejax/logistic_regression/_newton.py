@@ -79,18 +79,25 @@ class Trial(NamedTuple):
     falls: jax.Array  # whether the loss does, by enough
 
 
-class Equations(NamedTuple):
-    """What a search asks of its problem, as functions of vectors in the coordinates."""
+class Minimised(NamedTuple):
+    """What is minimised, as the loop of `minimise_by` asks for it."""
 
-    value_and_gradient: Callable  # of a point
-    norm: Callable  # of a gradient, to compare with the tolerance
-    step: Callable  # of a state and a ridge: −H⁻¹ g, and whether H + ridge had a factor
+    at: Scaling
+    value_and_gradient: Callable  # of a point: the loss and its gradient
+    step: Callable  # of a state and a ridge: −(H + ridge)⁻¹ g, and whether it exists
     longest: Callable  # of a state and a step: the length to begin with
 
 
-def value_and_gradient(objective, data: Problem, at):
-    """Those of `objective`, in the coordinates `at`."""
+def objective_of(data: Problem, at: Scaling) -> Minimised:
+    return Minimised(
+        at,
+        value_and_gradient(data, at),
+        lambda state, ridge: step_with_ridge(data, at, state, ridge, CG_RESIDUAL),
+        lambda state, step: longest_length(data, at, state, step),
+    )
 
+
+def value_and_gradient(data: Problem, at: Scaling):
     def of_data(point):
         loss, slope = jax.value_and_grad(objective)(at.params(point), data)
         return loss, at.gradient(slope)
@@ -118,28 +125,23 @@ def from_state(at: Scaling, state: State, tol, max_steps) -> Search:
 
 
 def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Search:
-    equations = Equations(
-        value_and_gradient(objective, data, at),
-        partial(norm_by_deviations, at),
-        partial(step_with_ridge, data, at, residual=CG_RESIDUAL),
-        partial(longest_length, data, at),
-    )
-    return search(equations, start, tol, max_steps)
+    return minimise_by(objective_of(data, at), start, tol, max_steps)
 
 
-def search(equations: Equations, start: Search, tol, max_steps) -> Search:
+def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
     """Steps until the gradient is within `tol`, or none makes a difference any more.
 
     One loop evaluates the start, takes the steps and repeats what has failed, so that
     XLA compiles each of these once. A loss with its gradient, or a factor of H, takes
     longer to compile than 1000 rows take to fit.
     """
+    at = function.at
 
     def advance(search):
         state, norm, step, longest, ridge, idle, difference, far, _ = search
         promised = -(step @ state.gradient) / 2  # half the square of the decrement
-        trial = line_search(equations.value_and_gradient, state, step, longest)
-        norm_of_trial = equations.norm(trial.gradient)
+        trial = line_search(function.value_and_gradient, state, step, longest)
+        norm_of_trial = norm_by_deviations(at, trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
         difference = jnp.where(idle, difference, trial.falls & differs)
         point = state.point + trial.length * step
@@ -156,10 +158,10 @@ def search(equations: Equations, start: Search, tol, max_steps) -> Search:
         more = difference & unfinished(left, steps, tol, max_steps)
 
         def follow():
-            step, found = equations.step(state, ridge)
+            step, found = function.step(state, ridge)
             idle = ~found & (ridge < 1)
             step = jnp.where(idle, 0, step)
-            longest = equations.longest(state, step)
+            longest = function.longest(state, step)
             return step, longest, jnp.where(idle, STIFFER * ridge, ridge), idle
 
         stay = step, longest, ridge, jnp.zeros_like(idle)
@@ -225,7 +227,7 @@ def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array
     return step_of_factor(growing_factor(hessian(data, at, state.point)), state)
 
 
-def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, *, residual):
+def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, residual):
     """p, and whether H + ridge has a factor; if not, p is NaN."""
     if not is_stored(len(at.unit)):
         return step_by_products(data, at, state, residual), jnp.ones_like(ridge, bool)

@@ -128,7 +128,7 @@ def add_sums(total, rows: Rows, at: Scaling, point: jax.Array, stored: bool) -> 
     data = without_penalty(rows)
     curvature = jnp.sum(curvature_of_rows(at.params(point), data))
     h = hessian(data, at, point) if stored else None
-    return total.plus((*value_and_gradient(objective, data, at)(point), curvature, h))
+    return total.plus((*value_and_gradient(data, at)(point), curvature, h))
 
 
 def with_penalty(total: Total, setting: Setting, point: jax.Array) -> Sums:

@@ -9,10 +9,10 @@ from jax.typing import ArrayLike
 
 from bcejax._host import as_computed_with, matrix, numbers
 from bcejax.logistic_regression._along import compiled_path
-from bcejax.logistic_regression._many_classes import read_classes
 from bcejax.logistic_regression._compiled import is_eager
 from bcejax.logistic_regression._fit import fit
 from bcejax.logistic_regression._given import Given, is_sound, read, refuse
+from bcejax.logistic_regression._many_classes import read_classes
 from bcejax.logistic_regression._multinomial import fit_multinomial
 from bcejax.logistic_regression._outcome import Fit, MultinomialFit, Options
 from bcejax.logistic_regression._precision import precision_of, rounded
