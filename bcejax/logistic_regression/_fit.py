@@ -330,8 +330,8 @@ def predict_probs(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Array
       `(n,)`, float32 or float64, in [0, 1]; of many classes `(n, classes)`.
     Example:
       >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
-      >>> print(predict_probs(model, jnp.array([[1.5], [3.0]])))
-      [0.5 0.796]
+      >>> print(predict_probs(model, jnp.array([[2.0], [3.0]])).round(3))
+      [0.612 0.796]
     """
     logits = predict_logits(model, features)
     return softmax(-1, logits)[0] if logits.ndim == 2 else sigmoid(logits)

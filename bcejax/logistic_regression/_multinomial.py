@@ -12,6 +12,7 @@ from bcejax.logistic_regression._class_newton import softmax_of
 from bcejax.logistic_regression._class_objective import objective
 from bcejax.logistic_regression._class_overlap import class_shown
 from bcejax.logistic_regression._class_scaling import ClassScaling
+from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._fit import check_batches, chosen_rows_of
 from bcejax.logistic_regression._given import is_sound, refuse
@@ -124,7 +125,7 @@ def fit_multinomial(
 STATIC = "classes", "fit_intercept", "solver", "batch_size", "products"
 
 
-@partial(jax.jit, static_argnames=STATIC)
+@compiled(STILL_FAST, static_argnames=STATIC)
 def compiled_fit(
     given,
     init,
