@@ -62,6 +62,7 @@ def strict_promotion():
 # These modules compile many programs. `.ci/run` measures their digits with fully
 # optimised code, too.
 QUICKLY_COMPILED = {
+    "test_batch_inference",
     "test_batches",
     "test_command",
     "test_compiled_fit",

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -30,10 +29,9 @@ from bcejax.logistic_regression._passes import (
     model_at,
     shorten,
 )
-from bcejax.logistic_regression._precision import precision_of, rounded
-from bcejax.logistic_regression._problem import Params, Problem, checked_features
-from bcejax.logistic_regression._source import Source
-from bcejax.logistic_regression._stream import Rows, Stream, without_penalty
+from bcejax.logistic_regression._precision import rounded
+from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._stream import Rows, Stream, opened, without_penalty
 from bcejax.logistic_regression._survey import Survey, survey
 
 SOLVERS = "newton", "lbfgs"
@@ -72,13 +70,13 @@ def fit_batches(
 ) -> Fit:
     """Fit a logistic regression to data that do not fit into memory: `fit` of them all.
 
-    The objective, the tolerance and `converged` are those of `fit`. `separated` is
-    found by one look at the rows and may miss a separation. A step of Newton's method
-    is one pass over the batches, and there are three more: the first
+    The objective, the tolerance, `converged` and `separated` are those of `fit`. A step
+    of Newton's method is one pass over the batches, and there are three more: the first
     finds the scales of the columns, the second the loss at the start, and the last
-    whether the data are separated. The result does not depend on the sizes of the
-    batches, whose rows are put together to chunks of 4 or 8 MB. In memory are two of
-    these, the batch that is read, and some times (d + 1)² numbers.
+    whether the data are separated, for which some data need up to 20 more. The result
+    does not depend on the sizes of the batches, whose rows are put together to chunks
+    of 4 or 8 MB. In memory are two of these, the batch that is read, and some times
+    (d + 1)² numbers.
 
     A thread reads the next rows while JAX works. `make_batches` is called in it, and so
     is its iterator.
@@ -92,9 +90,11 @@ def fit_batches(
         and whether the fit computes in float64.
       l2: scalar or `(d,)`, not negative. Penalty of the weights, as in `fit`.
       fit_intercept: whether there is a bias.
-      init: where to start: a `Fit` or (weights, bias). Zeros by default.
+      init: where to start: a `Fit` or (weights, bias). Zeros by default, and also if
+        the loss of zeros is less.
       solver: "newton", or "lbfgs", which does without the Hessian until the end. With
-        2,000 columns or more it is always used, and the decrement is that of a sample.
+        2,000 columns or more it is always used, the decrement is that of a sample, and
+        `separated`, found by one look at the rows, may miss a separation.
       tol: stop when no component of the gradient exceeds this, and none exceeds 100 tol
         per standard deviation of its column.
       max_steps: stop after so many steps.
@@ -127,18 +127,13 @@ def fit_batches(
             if callback is not None:
                 callback(progress)
 
-    source = Source(make_batches, l2)
-    with ThreadPoolExecutor(1) as pool:
-        given, names = pool.submit(source.first).result()
-        with precision_of(given, init, tol, max_steps):
-            columns = given.features.shape[1]
-            dtype = jax.eval_shape(checked_features, given.features).dtype
-            stream = Stream(source, columns, names, dtype, pool)
-            start = checked_start(init, jnp.zeros((1, columns), dtype), fit_intercept)
-            l2 = jnp.asarray(given.l2, dtype)
-            asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
-            place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
-            model, seen = in_passes(stream, asked, place or None, tell)
+    with opened(make_batches, l2, None, init, tol, max_steps) as (stream, l2):
+        like = jnp.zeros((1, stream.columns), stream.dtype)
+        start = checked_start(init, like, fit_intercept)
+        asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
+        place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
+        model, seen = in_passes(stream, asked, place or None, tell)
+    names = stream.names
     options = Options(fit_intercept, seen.weighted, seen.shifted, names)
     return rounded(model)._replace(options=options)
 
@@ -169,9 +164,10 @@ def in_passes(
         tell(progress_of(stream, seen, search))
 
     saved = checkpoint.read() if checkpoint else None
-    seen = saved.survey if saved else survey(stream, asked.fit_intercept)
-    stream.known, stream.total = seen.fingerprint, seen.weight
     start, l2, fit_intercept, tol, max_steps, solver = asked
+    seen = saved.survey if saved else survey(stream, start, fit_intercept)
+    stream.known, stream.total = seen.fingerprint, seen.weight
+    start = better_start(start, l2, max_steps, seen.losses)
     newton = solver == "newton" and is_stored(stream.columns)
     options = tol, max_steps, fit_intercept, newton
     setting, search = begin(seen.mean, seen.deviation, start, l2, *options)
@@ -189,6 +185,17 @@ def in_passes(
         note(search)
     step = search.step if newton else step_at(stream, setting, search.state)
     return model_at(stream, setting, search.state, step), seen
+
+
+def better_start(start: Params, l2, max_steps, losses: np.ndarray) -> Params:
+    """The start, or 0 if that is better: `_fit.better_start`, of losses that are known.
+
+    A start whose loss is NaN stays.
+    """
+    of_penalty = jnp.sum(l2 / 2 * jnp.square(start.weights))
+    if max_steps > 0 and losses[1] < losses[0] + of_penalty:
+        return jax.tree.map(jnp.zeros_like, start)
+    return start
 
 
 def progress_of(stream: Stream, seen: Survey, search: Search) -> Progress:

@@ -24,7 +24,7 @@ import numpy as np
 from bcejax.logistic_regression._fingerprint import Fingerprint
 from bcejax.logistic_regression._survey import Survey
 
-FORMAT = 1  # another one wherever what is saved, or computed from it, changes
+FORMAT = 2  # another one wherever what is saved, or computed from it, changes
 NAME = "fit.npz"
 PARTIAL = ".partial"
 OLD = 3600  # seconds, after which a partial file is that of a run which was killed
@@ -111,6 +111,7 @@ def saved_of(arrays: dict) -> Saved:
             float(arrays["weight"]),
             arrays["mean"],
             arrays["deviation"],
+            arrays["losses"],
             bool(arrays["weighted"]),
             bool(arrays["shifted"]),
         ),

@@ -13,7 +13,7 @@ from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
 from bcejax.logistic_regression._newton import from_point, from_state, minimise
-from bcejax.logistic_regression._objective import objective, penalty_curvature
+from bcejax.logistic_regression._objective import objective, stretch_at_zero
 from bcejax.logistic_regression._outcome import (
     Fit,
     Found,
@@ -164,7 +164,7 @@ def by_newton(data: Problem, sample: Sample, start: Params, tol, max_steps) -> F
 def by_lbfgs(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
     """L-BFGS in coordinates in which the curvature at logits of 0 is about 1."""
     at = sample.at
-    root = jnp.sqrt(1 / 4 + penalty_curvature(data, at))
+    root = stretch_at_zero(data, at)
     state = descend(
         "lbfgs",
         root * at.point(start),
@@ -261,16 +261,20 @@ def predict_logits(model: Fit, features: ArrayLike) -> jax.Array:
 
 def logits_of_model(model: Fit | Params, features) -> jax.Array:
     features = checked_features(features)
+    check_columns(model, features.shape[1])
+    return linear(Params(model.weights, model.bias), features)
+
+
+def check_columns(model: Fit | Params, columns: int) -> None:
     if model.weights.ndim != 1:
         raise ValueError(
             f"model must hold one, got weights {model.weights.shape}: vmap over fits."
         )
-    if features.shape[1:] != model.weights.shape:
+    if columns != model.weights.size:
         raise ValueError(
             f"features must have the {model.weights.size} columns of the fit, "
-            f"got shape {features.shape}."
+            f"got {columns}."
         )
-    return linear(Params(model.weights, model.bias), features)
 
 
 def predict_probs(model: Fit, features: ArrayLike) -> jax.Array:

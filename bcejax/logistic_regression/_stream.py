@@ -10,6 +10,7 @@ Values are looked at in the first pass. Later passes must give the same rows.
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
@@ -17,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax.logistic_regression._fingerprint import Fingerprint
-from bcejax.logistic_regression._problem import Problem
-from bcejax.logistic_regression._source import Names, Part, Source
+from bcejax.logistic_regression._precision import precision_of
+from bcejax.logistic_regression._problem import Problem, checked_features
+from bcejax.logistic_regression._source import Names, Part, Source, checked_penalty
 
 CHUNK = 2**20  # features: 4 MB of float32, two blocks of `_rows`
 LEAST_ROWS = 16  # of a chunk
@@ -41,6 +43,29 @@ class Chunk(NamedTuple):
 
 def without_penalty(rows: Rows) -> Problem:
     return Problem(*rows, l2=jnp.zeros((), rows.share.dtype))
+
+
+@contextmanager
+def opened(
+    make_batches, l2, names: Names = None, *others
+) -> Iterator[tuple["Stream", jax.Array]]:
+    """A stream of the rows, and the penalty, in the precision of the features.
+
+    The columns are those of these names, or of the first batch; `others` are what the
+    precision depends on too.
+    """
+    source = Source(make_batches)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(source.first, names).result()
+        if found is None:
+            raise ValueError("make_batches must give a batch with rows, got none.")
+        given, names = found
+        l2 = checked_penalty(l2, given, names)
+        with precision_of(given, l2, *others):
+            columns = given.features.shape[1]
+            dtype = jax.eval_shape(checked_features, given.features).dtype
+            stream = Stream(source, columns, names, dtype, pool)
+            yield stream, jnp.asarray(l2, dtype)
 
 
 class Stream:
@@ -68,6 +93,20 @@ class Stream:
         self.known: Fingerprint | None = None
         self.known_by = "in the first pass"
         self.total: float | None = None
+
+    def everywhere(self, found):
+        """What all processes have found together, where this one has found `found`."""
+        return found
+
+    def fold(self, add, start, *given):
+        """`start` after `add(start, rows, *given)` of every chunk, in one pass.
+
+        It has a method `also`, which puts together what two processes have found.
+        """
+        for chunk in self.chunks():
+            start = add(start, chunk.rows, *given)
+            jax.block_until_ready(start)
+        return self.everywhere(start)
 
     def chunks(self) -> Iterator[Chunk]:
         """One pass. The next chunk is read while the caller works on one.

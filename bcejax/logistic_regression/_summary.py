@@ -1,7 +1,7 @@
 """A fit told as a table: tests of its coefficients, and how well the model fits."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -9,9 +9,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax.logistic_regression._covariance import compiled_covariance
+from bcejax.logistic_regression._batches import fit_batches
+from bcejax.logistic_regression._covariance import (
+    check_kind,
+    compiled_covariance,
+    covariance_of_batches,
+)
 from bcejax.logistic_regression._given import Given, read_again, refuse
-from bcejax.logistic_regression._likelihood import penalty, totals_of
+from bcejax.logistic_regression._likelihood import Totals, penalty, totals_of
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of
 from bcejax.logistic_regression._separation import separation
@@ -152,8 +157,8 @@ def aligned(lines: list[list[str]]) -> str:
 
 def summary(
     model: Fit,
-    features: ArrayLike,
-    labels: ArrayLike,
+    features: ArrayLike | Callable[[], Iterable],
+    labels: ArrayLike | None = None,
     *,
     names: Sequence[str] | None = None,
     l2: ArrayLike | None = None,
@@ -167,7 +172,8 @@ def summary(
 
     z, p-values and intervals are those of the normal distribution (Wald's). Of a
     penalised fit they describe the shrunken coefficients. The other arguments are those
-    of `covariance`. Not for jit: the result holds Python numbers.
+    of `covariance`. Of batches with an offset, the loss of the best constant takes some
+    passes more. Not for jit: the result holds Python numbers.
 
     Args:
       names: of the d features; by default those of the table that was fitted, or x0,
@@ -206,23 +212,24 @@ def summary(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
-    given, columns, fit_intercept = read_again(
-        model, features, labels, l2, sample_weight, offset, fit_intercept
-    )
-    names = checked_names(columns if names is None else names, model, fit_intercept)
-    with precision_of(given, model):
-        variance, logits, sound = compiled_covariance(model, given, fit_intercept, kind)
-        refuse(sound, given, columns)
-    variance = np.diagonal(variance)
-    n, loss, null_loss, half_deviance, half_null_deviance = totals_of(logits, given)
+    check_kind(kind)
+    given = features, labels, l2, sample_weight, offset, fit_intercept
+    look = look_at_batches if callable(features) else look_at_rows
+    seen = look(model, *given, kind)
+    fit_intercept = model.options.fit_intercept
+    columns = model.options.columns if names is None else names
+    variance = np.diagonal(seen.variance)
+    n, loss, null_loss, half_deviance, half_null_deviance = seen.totals
     value = np.append(model.weights, model.bias)[: variance.size]
-    check_loss(float(model.loss), loss / n + penalty(model, given.l2))
+    check_loss(float(model.loss), loss / n + seen.penalty)
     return Summary(
-        coefficients=coefficient_lines(names, value, variance, level),
+        coefficients=coefficient_lines(
+            checked_names(columns, model, fit_intercept), value, variance, level
+        ),
         kind=kind,
         level=float(level),
         converged=bool(model.converged),
-        escapes=escapes_of(model, given, fit_intercept),
+        escapes=seen.escapes,
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -231,6 +238,54 @@ def summary(
         aic=2 * loss + 2 * variance.size,
         bic=2 * loss + float(np.log(n)) * variance.size,
     )
+
+
+class Seen(NamedTuple):
+    """What the data of a fit show."""
+
+    variance: np.ndarray
+    totals: Totals
+    penalty: float
+    escapes: tuple[int, ...] | None
+
+
+def look_at_rows(
+    model: Fit, features, labels, l2, sample_weight, offset, fit_intercept, kind
+) -> Seen:
+    given, columns, fit_intercept = read_again(
+        model, features, labels, l2, sample_weight, offset, fit_intercept
+    )
+    with precision_of(given, model):
+        variance, logits, sound = compiled_covariance(model, given, fit_intercept, kind)
+        refuse(sound, given, columns)
+    escapes = escapes_of(model, given, fit_intercept)
+    return Seen(variance, totals_of(logits, given), penalty(model, given.l2), escapes)
+
+
+def look_at_batches(
+    model: Fit, make_batches, labels, l2, sample_weight, offset, fit_intercept, kind
+) -> Seen:
+    beside = {"labels": labels, "sample_weight": sample_weight, "offset": offset}
+    variance, tally = covariance_of_batches(
+        model, make_batches, beside, l2, fit_intercept, kind
+    )
+    null_loss = None
+    if model.options.shifted:
+        null_loss = null_loss_of(make_batches) * (tally.positive + tally.negative)
+    of_penalty = penalty(model, model.l2 if l2 is None else l2)
+    # A linear program needs all rows at once.
+    escapes = (0,) * len(variance) if model.converged else None
+    return Seen(variance, tally.totals(null_loss), of_penalty, escapes)
+
+
+def null_loss_of(make_batches) -> float:
+    """The mean loss of the best constant beside the offset."""
+
+    def without_features():
+        for _, labels, *others in make_batches():
+            yield np.zeros((len(labels), 1)), labels, *others
+
+    return float(fit_batches(without_features).loss)
 
 
 def escapes_of(model: Fit, given: Given, fit_intercept: bool):
