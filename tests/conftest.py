@@ -65,6 +65,7 @@ QUICKLY_COMPILED = {
     "test_batch_inference",
     "test_batches",
     "test_command",
+    "test_command_files",
     "test_compiled_fit",
     "test_contract",
     "test_evaluate",

@@ -85,7 +85,7 @@ def test_batches_that_are_not_those_of_the_fit_are_refused():
         ((lambda: [],), {}, ValueError, "a batch with rows, got none"),
         (
             (cut((data[0][:, :3], *data[1:]), [17]),),
-            {},
+            {"l2": 0.1},
             ValueError,
             "must have the 4 columns of the fit, got 3",
         ),
