@@ -76,6 +76,7 @@ QUICKLY_COMPILED = {
     "test_newton",
     "test_peers",
     "test_precision",
+    "test_processes",
     "test_shards",
     "test_softmax",
     "test_softmax_information",

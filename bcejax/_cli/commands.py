@@ -20,6 +20,7 @@ from bcejax._cli import (
     output,
     picture,
     report,
+    together,
 )
 from bcejax._cli import table as tables
 from bcejax._cli.training import train
@@ -118,6 +119,9 @@ def run_demo(optimizer, learning_rate, device, float64, plot, **options):
 @option("--out", metavar="MODEL.json", type=OUTPUT, help="File for the model.")
 @option("--plot", type=OUTPUT, help="File for the picture.")
 @MEMORY
+@option("--coordinator", metavar="HOST:PORT", help="Where process 0 of several is.")
+@option("--processes", type=click.IntRange(1), help="How many there are.")
+@option("--process-id", type=click.IntRange(0), help="Which of them this one is.")
 def fit(file, l2, standardize, out, plot, memory, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
@@ -136,9 +140,18 @@ def fit(file, l2, standardize, out, plot, memory, **options):
     """
     output.check(out, others=(file, plot))
     output.check(plot, picture.ENDINGS, (file,))
+    processes = together.join(
+        *(options.pop(name) for name in ("coordinator", "processes", "process_id")),
+        alone={"--plot": plot, "--test-fraction": options["test_fraction"]},
+    )
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
-        rows = tables.opened(file, bytes_of(memory), lambda _: options["one_hot"])
+        rows = tables.opened(
+            file, bytes_of(memory), lambda _: options["one_hot"], processes
+        )
         data = dataset.load(rows, options, l2=l2, standardized=standardize)
+        if processes[0] > 0:  # the first one speaks for all
+            train(data, options["seed"])
+            return
         print(report.data(data, file), flush=True)
         fitted = data.model
         trained = train(data, options["seed"])

@@ -7,9 +7,11 @@ one part; of files that are read in parts the same is learnt in a pass for each 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import compress
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pyarrow.compute as pc
 from sklearn.model_selection import train_test_split
@@ -17,6 +19,7 @@ from sklearn.model_selection import train_test_split
 from bcejax._cli import UserError, about, columns, listed
 from bcejax._cli.model import Feature, Line, Model
 from bcejax._cli.table import Part, Tables
+from bcejax.logistic_regression._processes import gathered, gathered_words
 from bcejax.logistic_regression._survey import Moments
 
 ROLES = "label", "weight", "offset", "exclude", "one_hot"  # of columns; and options
@@ -164,7 +167,7 @@ class Dataset:
                 mean = np.average(x, 0, weight)
                 deviation = np.sqrt(np.average(np.square(x - mean), 0, weight))
                 found = found.also(Moments.of(total, mean, deviation))
-        return found
+        return _of_all(found)
 
 
 def load(tables: Tables, options: dict, **penalty) -> Dataset:
@@ -197,21 +200,26 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
 
 def _learn(data: Dataset, impute: str | None) -> None:
     """Fill in what the training rows tell, and warn of columns."""
-    model, first, stats = data.model, None, {}
+    model, first, stats = data.model, None, {0: Stats.of(_no_rows(data.model))}
     for divided in data.incomplete() if impute else data.complete():
-        first = first or divided[0]
+        first = divided[0] if first is None else first
         for test, rows in enumerate(divided):
             found = Stats.of(rows)
             stats[test] = stats[test].also(found) if test in stats else found
-    data.train, data.test = stats[0], stats.get(1)
-    for part in stats.values():
+    data.train, data.test = _of_all(stats[0]), stats.get(1)
+    for part in filter(None, (data.train, data.test)):
         part.check_weights()
     if impute:
         with np.errstate(invalid="ignore"):
             means = data.train.sum / data.train.known
         named = zip(model.features, means.tolist(), strict=True)
         model.imputation_means = {f.name: m for f, m in named if f.level is None}
-    _warn(data, first)
+    _warn(data, _no_rows(model) if first is None else first)
+
+
+def _no_rows(model: Model) -> Rows:
+    none = np.empty(0)
+    return Rows(np.empty((0, len(model.features))), none, none, none)
 
 
 def _warn(data: Dataset, rows: Rows) -> None:
@@ -219,7 +227,7 @@ def _warn(data: Dataset, rows: Rows) -> None:
     model = data.model
     complete(rows, model)
     for name, x in zip(model.names, rows.features.T, strict=True):
-        data.warnings += columns.suspicions(name, x)
+        data.warnings += columns.suspicions(name, x) if x.size else []
     varied = data.train.most > data.train.least
     if not varied.all():
         data.warnings.append(
@@ -239,7 +247,9 @@ def _label(tables: Tables, name: str, positive: str | None):
         missing += part.table[name].null_count
         if len(values) > columns.MOST_LEVELS:
             break
-    return columns.label(sorted(values), missing, name, positive)
+    everywhere = _words_of_all([sorted(values), missing])
+    values = sorted({value for found, _ in everywhere for value in found})
+    return columns.label(values, sum(m for _, m in everywhere), name, positive)
 
 
 def _levels(tables: Tables, names, is_test) -> dict[str, list[str]]:
@@ -255,7 +265,22 @@ def _levels(tables: Tables, names, is_test) -> dict[str, list[str]]:
                 found[name] |= columns.values(column)
             columns.check_number(found[name], name)
         start = stop
-    return {name: sorted(levels) for name, levels in found.items()}
+    everywhere = _words_of_all({name: sorted(found[name]) for name in names})
+    levels = {name: {level for a in everywhere for level in a[name]} for name in names}
+    for name in names:
+        columns.check_number(levels[name], name)
+    return {name: sorted(levels[name]) for name in names}
+
+
+def _words_of_all(words) -> list:
+    """What JSON can hold, from each of the processes."""
+    return gathered_words(words) if jax.process_count() > 1 else [words]
+
+
+def _of_all(found):
+    """What all processes have found together."""
+    everywhere = gathered(found) if jax.process_count() > 1 else [found]
+    return reduce(lambda a, b: a.also(b), everywhere)
 
 
 def encode(part: Part, model: Model, weight: str | None = None) -> Rows:

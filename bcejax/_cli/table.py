@@ -57,13 +57,22 @@ def of_table(table: pa.Table, source="") -> Tables:
     return Tables(lambda names=None: [Part(table, source, 1)], table.column_names, True)
 
 
-def opened(path: Path, memory: float, as_text: Chosen = lambda names: ()) -> Tables:
+def opened(
+    path: Path,
+    memory: float,
+    as_text: Chosen = lambda names: (),
+    processes: tuple[int, int] = (0, 1),
+) -> Tables:
     """The tables in a file, a directory or standard input.
 
     A file that may take more than `memory` bytes, and a directory, are read in parts.
-    `as_text` chooses the columns of CSV that keep their characters.
+    `as_text` chooses the columns of CSV that keep their characters. The first of some
+    processes reads the first file, the second the next one, and so on in turns.
     """
+    number, count = processes
     with about(path):
+        if count > 1:
+            return _in_parts(_files(path), as_text, slice(number, None, count))
         if str(path) == "-" or (path.is_file() and memory_for(path) <= memory):
             tables = of_table(_whole(path, as_text), str(path))
             return tables._replace(names=_checked(tables.parts()[0].table))
@@ -172,7 +181,7 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _in_parts(files: list[Path], as_text: Chosen) -> Tables:
+def _in_parts(files: list[Path], as_text: Chosen, own=slice(None)) -> Tables:
     with about(files[0]):
         kind = _format(files[0], as_text)
         names = dataset.dataset(files[0], format=kind).schema.names
@@ -180,7 +189,7 @@ def _in_parts(files: list[Path], as_text: Chosen) -> Tables:
 
     def parts(chosen: Iterable[str] | None = None) -> Iterator[Part]:
         chosen = names if chosen is None else list(chosen)
-        for file in files:
+        for file in files[own]:
             with about(file), _csv_errors(",", names):
                 yield from _parts_of(file, kind, names, chosen)
 

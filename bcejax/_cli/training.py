@@ -7,6 +7,7 @@ the column times the deviation: it is l2 · deviation² on the coefficient of th
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
@@ -79,7 +80,10 @@ def _fit_parts(data: Dataset, l2, stored: bool):
         for x, y, weight, offset in data.rows():
             yield x, y, weight if weighted else None, offset if shifted else None
 
-    found = logistic_regression.fit_batches(batches, l2=l2, **PRECISELY)
+    several = jax.process_count() > 1
+    found = logistic_regression.fit_batches(
+        batches, l2=l2, across_processes=several, **PRECISELY
+    )
     if not stored:
         return found, None, None
     summary = logistic_regression.summary(found, batches, names=data.model.names)

@@ -13,6 +13,7 @@ from bcejax.logistic_regression._checkpoint import Checkpoint, Saved, in_words
 from bcejax.logistic_regression._fit import checked_start
 from bcejax.logistic_regression._large import UNSTORED_ROWS
 from bcejax.logistic_regression._newton import (
+    MOST_COLUMNS,
     State,
     is_stored,
     newton_step,
@@ -67,6 +68,7 @@ def fit_batches(
     max_steps: int = 100,
     checkpoint: str | os.PathLike | None = None,
     callback: Callable[[Progress], object] | None = None,
+    across_processes: bool = False,
 ) -> Fit:
     """Fit a logistic regression to data that do not fit into memory: `fit` of them all.
 
@@ -102,6 +104,10 @@ def fit_batches(
         file. A fit that was killed goes on from there when it is called again with the
         same data and options, and has the same result to the last bit. The file stays.
       callback: called with a `Progress` after each pass but the last.
+      across_processes: whether each process of `jax.distributed.initialize` calls this
+        with batches of its own, perhaps of no rows, and the same options. All get the
+        fit of all rows. They exchange sums once per pass. Without a checkpoint, and for
+        fewer than 2,000 columns.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -127,15 +133,29 @@ def fit_batches(
             if callback is not None:
                 callback(progress)
 
-    with opened(make_batches, l2, None, init, tol, max_steps) as (stream, l2):
+    if across_processes and checkpoint is not None:
+        raise ValueError("a checkpoint is of one process: across_processes has none.")
+    others = init, tol, max_steps
+    with opened(make_batches, l2, None, across_processes, others) as (stream, l2):
+        check_processes(stream)
         like = jnp.zeros((1, stream.columns), stream.dtype)
         start = checked_start(init, like, fit_intercept)
         asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
         place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
         model, seen = in_passes(stream, asked, place or None, tell)
     names = stream.names
-    options = Options(fit_intercept, seen.weighted, seen.shifted, names)
+    options = Options(
+        fit_intercept, seen.weighted, seen.shifted, names, across_processes
+    )
     return rounded(model)._replace(options=options)
+
+
+def check_processes(stream: Stream) -> None:
+    if stream.across_processes and not is_stored(stream.columns):
+        raise ValueError(
+            f"across_processes is for fewer than {MOST_COLUMNS + 1} columns, got "
+            f"{stream.columns}: what is said at the end takes a sample of the rows."
+        )
 
 
 class Asked(NamedTuple):
@@ -166,12 +186,13 @@ def in_passes(
     saved = checkpoint.read() if checkpoint else None
     start, l2, fit_intercept, tol, max_steps, solver = asked
     seen = saved.survey if saved else survey(stream, start, fit_intercept)
-    stream.known, stream.total = seen.fingerprint, seen.weight
+    stream.total = seen.weight
     start = better_start(start, l2, max_steps, seen.losses)
     newton = solver == "newton" and is_stored(stream.columns)
     options = tol, max_steps, fit_intercept, newton
     setting, search = begin(seen.mean, seen.deviation, start, l2, *options)
     if saved:
+        stream.known = seen.fingerprint
         stream.passes, stream.known_by = saved.passes, f"in {checkpoint}"
         search = jax.tree.unflatten(jax.tree.structure(search), saved.search)
     else:

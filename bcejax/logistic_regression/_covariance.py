@@ -137,16 +137,14 @@ def covariance_of_batches(model: Fit, make_batches, beside, l2, fit_intercept, k
             )
     fit_intercept = checked_intercept(model, fit_intercept)
     l2 = model.l2 if l2 is None else l2
-    names = model.options.columns
-    with opened(make_batches, l2, names, model) as (stream, l2):
+    options = model.options
+    with opened(
+        make_batches, l2, options.columns, options.across_processes, (model,)
+    ) as (stream, l2):
         check_columns(model, stream.columns)
-        found = covariance_in_passes(model, stream, l2, fit_intercept, kind)
-        there = {
-            "sample_weight": stream.source.weighted,
-            "offset": stream.source.shifted,
-        }
-    check_options(model, there)
-    return found
+        result, seen = covariance_in_passes(model, stream, l2, fit_intercept, kind)
+    check_options(model, {"sample_weight": seen.weighted, "offset": seen.shifted})
+    return result, seen.tally
 
 
 @partial(jax.jit, static_argnames=("fit_intercept", "kind"))

@@ -37,6 +37,8 @@ class Curved(NamedTuple):
     largest: float  # w σ(x) σ(−x) of a row
     moments: Moments  # of the columns, weighted by these
     tally: Tally
+    weighted: bool = False
+    shifted: bool = False
 
     def also(self, other: "Curved") -> "Curved":
         return Curved(
@@ -44,16 +46,18 @@ class Curved(NamedTuple):
             max(self.largest, other.largest),
             self.moments.also(other.moments),
             self.tally.also(other.tally),
+            self.weighted or other.weighted,
+            self.shifted or other.shifted,
         )
 
 
 def covariance_in_passes(
     model, stream: Stream, l2: jax.Array, fit_intercept: bool, kind: str
-) -> tuple[jax.Array, Tally]:
-    """The covariance, and what the rows say of the losses."""
+) -> tuple[jax.Array, Curved]:
+    """The covariance, and what the first pass has found."""
     params = Params(*(jnp.asarray(a, stream.dtype) for a in model[:2]))
     curved = survey_of_curvature(stream, params, fit_intercept)
-    weight, largest, found, tally = curved
+    weight, largest, found, *_ = curved
     stream.total = weight
     # Divided by the largest, as in memory.
     top = positive_or_one(jnp.maximum(largest / weight, l2.max())).astype(l2.dtype)
@@ -72,7 +76,7 @@ def covariance_in_passes(
         none = Total.of_none(root)
         given = params, design, root, top, l2
         middle = stream.fold(add_middle, none, *given).sum
-    return jax.jit(variance_of)(design, root, lost, middle, top, weight), tally
+    return jax.jit(variance_of)(design, root, lost, middle, top, weight), curved
 
 
 def survey_of_curvature(stream: Stream, params: Params, fit_intercept: bool) -> Curved:
@@ -87,6 +91,8 @@ def survey_of_curvature(stream: Stream, params: Params, fit_intercept: bool) -> 
         labels, share, _ = (np.asarray(a, np.float64) for a in chunk.rows[1:])
         tally = Tally.of(logits, labels, chunk.weight * (share / share.sum()))
         found = found.also(Curved(chunk.weight, largest, of_curvature, tally))
+    source = stream.source
+    found = found._replace(weighted=source.weighted, shifted=source.shifted)
     found = stream.everywhere(found)
     check_weight(found.weight)
     return found

@@ -43,12 +43,14 @@ class Options:
       weighted: whether the rows had weights.
       shifted: whether there was an offset.
       columns: names of the features, if they came as a table.
+      across_processes: whether each of several processes had a part of the rows.
     """
 
     fit_intercept: bool = True
     weighted: bool = False
     shifted: bool = False
     columns: tuple[str, ...] | None = None
+    across_processes: bool = False
 
 
 class Fit(NamedTuple):

@@ -255,6 +255,12 @@ def look_at_rows(
     given, columns, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
+    if not getattr(given.features, "is_fully_addressable", True):
+        raise ValueError(
+            "features must lie in this process, but others hold a part of them: "
+            "covariance takes such arrays, and summary the batches of fit_batches with "
+            "across_processes=True."
+        )
     with precision_of(given, model):
         variance, logits, sound = compiled_covariance(model, given, fit_intercept, kind)
         refuse(sound, given, columns)
@@ -271,21 +277,23 @@ def look_at_batches(
     )
     null_loss = None
     if model.options.shifted:
-        null_loss = null_loss_of(make_batches) * (tally.positive + tally.negative)
+        mean = null_loss_of(make_batches, model.options.across_processes)
+        null_loss = mean * (tally.positive + tally.negative)
     of_penalty = penalty(model, model.l2 if l2 is None else l2)
     # A linear program needs all rows at once.
     escapes = (0,) * len(variance) if model.converged else None
     return Seen(variance, tally.totals(null_loss), of_penalty, escapes)
 
 
-def null_loss_of(make_batches) -> float:
+def null_loss_of(make_batches, across_processes: bool) -> float:
     """The mean loss of the best constant beside the offset."""
 
     def without_features():
         for _, labels, *others in make_batches():
             yield np.zeros((len(labels), 1)), labels, *others
 
-    return float(fit_batches(without_features).loss)
+    found = fit_batches(without_features, across_processes=across_processes)
+    return float(found.loss)
 
 
 def escapes_of(model: Fit, given: Given, fit_intercept: bool):
