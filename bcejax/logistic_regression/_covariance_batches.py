@@ -90,6 +90,7 @@ def survey_of_curvature(stream: Stream, params: Params, fit_intercept: bool) -> 
         of_curvature = Moments.of(float(total) * largest, *here)
         labels, share, _ = (np.asarray(a, np.float64) for a in chunk.rows[1:])
         tally = Tally.of(logits, labels, chunk.weight * (share / share.sum()))
+        tally = tally._replace(weight=chunk.weight)  # without a rounding
         found = found.also(Curved(chunk.weight, largest, of_curvature, tally))
     source = stream.source
     found = found._replace(weighted=source.weighted, shifted=source.shifted)

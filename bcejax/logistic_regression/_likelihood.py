@@ -25,6 +25,7 @@ class Totals(NamedTuple):
 class Tally(NamedTuple):
     """Sums over rows, or over a part of them."""
 
+    weight: float  # Σ w
     positive: float  # Σ w y
     negative: float  # Σ w (1 − y)
     loss: float  # Σ w ℓ
@@ -32,7 +33,7 @@ class Tally(NamedTuple):
 
     @staticmethod
     def of_none() -> "Tally":
-        return Tally(0.0, 0.0, 0.0, 0.0)
+        return Tally(0.0, 0.0, 0.0, 0.0, 0.0)
 
     @staticmethod
     def of(logits, y, w) -> "Tally":
@@ -40,19 +41,18 @@ class Tally(NamedTuple):
         x, y, w = (np.asarray(a, np.float64)[counts] for a in (logits, y, w))
         entropy = -xlogy(y, y) - xlogy(1 - y, 1 - y)
         of_rows = y, 1 - y, losses(x, y), entropy
-        return Tally(*(float(w @ a) for a in of_rows))
+        return Tally(float(w.sum()), *(float(w @ a) for a in of_rows))
 
     def also(self, other: "Tally") -> "Tally":
         return Tally(*(a + b for a, b in zip(self, other, strict=True)))
 
     def totals(self, null_loss: float | None = None) -> Totals:
         """With the sum of the null losses, unless there is no offset."""
-        weight = self.positive + self.negative
         if null_loss is None:
-            sums = np.array(self[:2])
-            null_loss = -float(np.sum(xlogy(sums, sums / weight)))
+            sums = np.array([self.positive, self.negative])
+            null_loss = -float(np.sum(xlogy(sums, sums / self.weight)))
         return Totals(
-            weight,
+            self.weight,
             self.loss,
             null_loss,
             self.loss - self.entropy,

@@ -278,7 +278,7 @@ def look_at_batches(
     null_loss = None
     if model.options.shifted:
         mean = null_loss_of(make_batches, model.options.across_processes)
-        null_loss = mean * (tally.positive + tally.negative)
+        null_loss = mean * tally.weight
     of_penalty = penalty(model, model.l2 if l2 is None else l2)
     # A linear program needs all rows at once.
     escapes = (0,) * len(variance) if model.converged else None
