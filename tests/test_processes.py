@@ -27,6 +27,7 @@ from bcejax.logistic_regression._processes import gathered, gathered_words
 ENDS_WITHIN = 60  # seconds after another process has died, as docs/scale.md says
 
 
+@pytest.mark.full
 def test_one_process_is_several_of_one():
     data = made()
     model = fit_batches(cut(data, [17]), l2=L2, across_processes=True)

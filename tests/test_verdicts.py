@@ -79,7 +79,7 @@ def verdicts_of_batches(count, dtype):
 
 
 def test_the_verdicts_of_batches_are_those_of_the_linear_program():
-    verdicts_of_batches(25, "float64")
+    verdicts_of_batches(15, "float64")
 
 
 @pytest.mark.full
