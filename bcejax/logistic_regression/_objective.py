@@ -18,7 +18,6 @@ from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
 from bcejax.logistic_regression._scaling import Scaling, positive_or_one
 
-CURVATURE = 1 / 4  # of a loss, σ(x) σ(−x), at a logit of 0
 MOST_PENALTY = 1e-8  # of the largest float: products with it do not overflow
 
 
@@ -136,4 +135,4 @@ def penalty_curvature(data: Problem, at: Scaling) -> jax.Array:
 
 def stretch_at_zero(data: Problem, at: Scaling) -> jax.Array:
     """By what to multiply a point so that the curvature at logits of 0 is about 1."""
-    return jnp.sqrt(CURVATURE + penalty_curvature(data, at))
+    return jnp.sqrt(1 / 4 + penalty_curvature(data, at))  # σ(0) σ(−0) is 1/4
