@@ -89,7 +89,12 @@ def test_batches_that_are_not_those_of_the_fit_are_refused():
         ((batches,), {"offset": 1.0}, TypeError, "offset must be a part of each"),
         ((cut(data[:2], [17]),), {}, ValueError, "sample_weight must be given: the mo"),
         ((batches,), {"fit_intercept": False}, ValueError, "must be True, as in the"),
-        ((batches,), {"kind": "robust"}, ValueError, 'kind must be "fisher" or'),
+        (
+            (batches,),
+            {"kind": "robust"},
+            ValueError,
+            "kind must be .fisher., .sandwich",
+        ),
         ((lambda: [],), {}, ValueError, "a batch with rows, got none"),
         (
             (cut((data[0][:, :3], *data[1:]), [17]),),

@@ -281,6 +281,21 @@ LEARNING = {
         X,
         Y,
     ),
+    "marginal_effects": (
+        lambda w, x: logistic_regression.marginal_effects(
+            logistic_regression.Fit(w[:1], w[0], *[w[0]] * 6), x[:, None], P, l2=0.1
+        ),
+        X,
+        Y,
+    ),
+    "score_test": (
+        lambda w, x: logistic_regression.score_test(
+            logistic_regression.Fit(w[:1], w[0], *[w[0]] * 6), x[:, None], P, x**2
+        )[::2],
+        X,
+        Y,
+    ),
+    "prior_shift": (lambda x, p: logistic_regression.prior_shift(x, p), X, P),
     "predict_probs": (
         lambda w, x: logistic_regression.predict_probs(
             logistic_regression.Fit(w, w[0], *[w[0]] * 6), jnp.outer(x, x)
@@ -360,6 +375,7 @@ def test_every_public_function_is_here():
     functions = {n for n in bcejax.__all__ if callable(getattr(bcejax, n))}
     fitting = {*logistic_regression.__all__, *metrics.__all__}
     fitting -= {"fit_batches", "predict_logits", "separation", "shard_rows", "summary"}
+    fitting -= {"likelihood_ratio_test"}
     fitting = {name for name in fitting if name[0].islower()}  # not the results
     assert functions | fitting <= covered
 

@@ -17,6 +17,7 @@ from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import Fit, covariance, fit, summary
 from bcejax.logistic_regression._outcome import Options
+from bcejax.logistic_regression._table import shortened
 
 KINDS = {"fisher": "nonrobust", "sandwich": "HC0"}  # as statsmodels calls them
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -438,6 +439,17 @@ def test_the_printed_table_is_aligned_and_fits_80_columns():
         assert "AIC" in merits and "fisher" in merits
 
 
+def test_long_names_are_never_cut_to_the_same_text():
+    names = [
+        "",
+        "income of the household, 2019",
+        "income of the household, 2020",
+        "age",
+    ]
+    assert shortened(names, 12) == ["", "income of …1", "income of …2", "age"]
+    assert shortened(["first name", "age"], 6) == ["first…", "age"]
+
+
 def test_what_is_undetermined_is_told():
     x, _ = small(np.float32)
     table = told(x=x[:, [0, 0, 1]], weights=(0, 2.0, 0))
@@ -469,7 +481,10 @@ def test_in_a_notebook_names_are_text_not_markup():
         ({"offset": np.ones((4, 1))}, ValueError, "offset must have the shape"),
         ({"l2": np.ones(4)}, ValueError, "l2 must be a scalar or hold one value"),
         ({"model": somewhere(np.ones((3, 2)))}, ValueError, "vmap over fits"),
-        ({"kind": "HC0"}, ValueError, '"fisher" or "sandwich", got \'HC0\''),
+        ({"kind": "HC0"}, ValueError, "'HC1', 'cluster', got 'HC0'"),
+        ({"kind": "cluster"}, ValueError, "got kind 'cluster' without groups"),
+        ({"groups": np.ones(4)}, ValueError, "got kind 'fisher' with groups"),
+        ({"kind": "cluster", "groups": "abc"}, ValueError, r"groups .* got \(\)"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change, error, message):

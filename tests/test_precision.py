@@ -75,8 +75,9 @@ def test_features_of_float32_and_of_jax_are_fitted_in_float32():
     rough = logistic_regression.fit(np.float32(features), labels)
     of_jax = logistic_regression.fit(jnp.asarray(features), labels)
     jitted = jax.jit(logistic_regression.fit)(features, labels)
-    for other in (of_jax, jitted):
-        np.testing.assert_allclose(rough.weights, other.weights, 1e-5)
+    np.testing.assert_allclose(rough.weights, of_jax.weights, 1e-5)
+    # Another program, which rounds its sums otherwise.
+    np.testing.assert_allclose(rough.weights, jitted.weights, 1e-3)
     # The one in float64 stops far below what float32 can tell from an optimum.
     exact = logistic_regression.fit(features, labels, tol=1e-12)
     assert exact.converged

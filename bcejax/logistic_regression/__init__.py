@@ -12,12 +12,18 @@ Fitting
   Fit             weights, bias, and how the search ended
   predict_logits  logits of new features
   predict_probs   their probabilities
+  prior_shift     logits for another share of label 1, as after class weights
 
 Inference
   covariance      of the coefficients: inverse Fisher information, or robust
   summary         standard errors, tests, intervals, odds ratios, AIC: a `Summary`
   Summary         what `summary` returns: print it
   Coefficient     one line of it
+  marginal_effects       of the features on the probability
+  MarginalEffects        these, with standard errors and intervals
+  likelihood_ratio_test  whether a model with more columns fits better
+  score_test             whether columns that are not in the model belong there
+  ChiSquared             what these two return: a statistic and its p-value
 
 Separation, where there is no optimum
   separation      which coefficients run away, and where to, by a linear program
@@ -27,28 +33,43 @@ Many devices
 
 How good the predictions are is for `bcejax.metrics` to say.
 
-All but `fit_batches`, `summary`, `separation` and `shard_rows` are pure functions: jit
-them, vmap them over penalties, weights or starts, and give them sharded arrays.
+All but `fit_batches`, `summary`, `likelihood_ratio_test`, `separation` and `shard_rows`
+are pure functions: jit them, vmap them over penalties, weights or starts, and give them
+sharded arrays.
 """
 
 from bcejax.logistic_regression._batches import Progress, fit_batches
+from bcejax.logistic_regression._classes import prior_shift
 from bcejax.logistic_regression._covariance import covariance
+from bcejax.logistic_regression._effects import MarginalEffects, marginal_effects
 from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
-from bcejax.logistic_regression._summary import Coefficient, Summary, summary
+from bcejax.logistic_regression._summary import summary
+from bcejax.logistic_regression._table import Coefficient, Summary
+from bcejax.logistic_regression._tests import (
+    ChiSquared,
+    likelihood_ratio_test,
+    score_test,
+)
 
 __all__ = [
+    "ChiSquared",
     "Coefficient",
     "Fit",
+    "MarginalEffects",
     "Progress",
     "Summary",
     "covariance",
     "fit",
     "fit_batches",
+    "likelihood_ratio_test",
+    "marginal_effects",
     "predict_logits",
     "predict_probs",
+    "prior_shift",
+    "score_test",
     "separation",
     "shard_rows",
     "summary",

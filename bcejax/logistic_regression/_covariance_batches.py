@@ -1,7 +1,7 @@
 """The covariance of the coefficients in passes over batches, and the sums of a summary.
 
 Three passes: the curvatures and what weighs the columns by them, the information, and
-the information again in a basis in which it keeps its digits. One more for "sandwich".
+the information again in a basis in which it keeps its digits. One more for a sandwich.
 """
 
 from functools import partial
@@ -15,15 +15,17 @@ from bcejax._bce import bce_dx
 from bcejax.logistic_regression._design import (
     Design,
     design_of,
+    factor_of,
     information_of_penalty,
     information_of_rows,
     inverse_root,
-    middle_of_rows,
+    scores_of_rows,
     variance_of,
 )
 from bcejax.logistic_regression._likelihood import Tally
 from bcejax.logistic_regression._objective import curvature_of_rows, logits_of
 from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._rows import sum_over_rows
 from bcejax.logistic_regression._scaling import moments, positive_or_one
 from bcejax.logistic_regression._stream import Rows, Stream, without_penalty
 from bcejax.logistic_regression._sums import Total
@@ -72,10 +74,12 @@ def covariance_in_passes(
 
     root, lost = inverse_root(information, design.rounding)
     middle = None
-    if kind == "sandwich":
+    if kind != "fisher":
         none = Total.of_none(root)
         given = params, design, root, top, l2
-        middle = stream.fold(add_middle, none, *given).sum
+        determined = jnp.sum(jnp.any(root != 0, 0))
+        factor = factor_of(kind, weight, determined)
+        middle = factor * stream.fold(add_middle, none, *given).sum
     return jax.jit(variance_of)(design, root, lost, middle, top, weight), curved
 
 
@@ -127,5 +131,5 @@ def add_middle(total: Total, rows: Rows, params, design: Design, root, top, l2):
     data = Problem(*rows, l2=l2)
     slope = bce_dx(logits_of(params, data), data.labels, None) / top
     pull = l2 / top * params.weights
-    given = design.columns(data), root, slope, data.share, pull
-    return total.plus(middle_of_rows(design, *given))
+    scores = scores_of_rows(design, data, root, slope, pull)
+    return total.plus(sum_over_rows(scores, data.share[:, None] * scores))

@@ -110,11 +110,15 @@ def root_in_basis(again, v, size, rounding):
     return root, jnp.where(is_lost, right.T, 0)
 
 
-def middle_of_rows(design: Design, columns, root, slope, share, pull) -> jax.Array:
-    """Bᵀ (Σ shareᵢ gᵢ gᵢᵀ) B, `pull` being the gradient of the penalty."""
+def scores_of_rows(design: Design, data: Problem, root, slope, pull) -> jax.Array:
+    """Bᵀ gᵢ of each row, `pull` being the gradient of the penalty."""
     pull = dot(pull, design.back[: pull.size])
-    scores = dot(slope[:, None] * columns + pull, root)
-    return sum_over_rows(scores, share[:, None] * scores)
+    return dot(slope[:, None] * design.columns(data) + pull, root)
+
+
+def factor_of(kind: str, total, k):
+    """What the middle of a sandwich is multiplied by, of k coefficients."""
+    return total / (total - k) if kind == "HC1" else 1
 
 
 def variance_of(design: Design, root, lost, middle, top, total_weight) -> jax.Array:

@@ -1,5 +1,6 @@
 """The fit: from checked data, by one of the solvers, to a verdict."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -9,7 +10,10 @@ from jax.typing import ArrayLike
 
 from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax._sigmoid import sigmoid
+from bcejax.logistic_regression._classes import checked_class_weight
+from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._firth import check_firth, fit_with_firth
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
 from bcejax.logistic_regression._newton import from_point, from_state, minimise
@@ -28,6 +32,7 @@ from bcejax.logistic_regression._problem import (
     Problem,
     checked_features,
     checked_problem,
+    total_weight,
 )
 from bcejax.logistic_regression._rows import linear
 from bcejax.logistic_regression._together import alone_or_together
@@ -47,6 +52,8 @@ def fit(
     max_steps: ArrayLike = 100,
     batch_size: int | None = None,
     key: jax.Array | None = None,
+    firth: bool = False,
+    class_weight: str | Mapping | None = None,
 ) -> Fit:
     """Fit a logistic regression: minimise Σ wᵢ ℓᵢ / Σ wᵢ + Σⱼ (l2ⱼ/2) βⱼ².
 
@@ -78,6 +85,13 @@ def fit(
       max_steps: stop after so many steps; with `batch_size`, after so many epochs.
       batch_size: rows a step, in a new order every epoch. For optax optimisers.
       key: of the randomness of the batches, such as `jax.random.key(0)`.
+      firth: whether the penalty is Firth's, half the log-determinant of the information
+        of all rows in the place of l2, which must be 0. The coefficients are then
+        finite, of separated data too, and less biased where rows are few. A column that
+        those before it span gets 0. For "newton".
+      class_weight: what multiplies the weights of the rows by their class: a mapping,
+        such as `{0: 1, 1: 10}`, or "balanced" for half of the weight to either class.
+        `prior_shift` takes back what it does to the probabilities.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -85,8 +99,10 @@ def fit(
         nor an optax optimiser.
       ValueError: if a shape does not fit that of `features`, for an unknown solver, or
         for a `batch_size` that is not in [1, n], comes without `key`, or for a solver
-        of all rows. Outside jit and vmap also for a value that cannot be meant: a label
-        outside [0, 1], a negative weight or penalty, NaN or ∞ in a row that counts.
+        of all rows; with `firth`, for another solver or an l2; for a `class_weight`
+        that is neither "balanced" nor positive for 0 and 1. Outside jit and vmap also
+        for a value that cannot be meant: a label outside [0, 1], a negative weight or
+        penalty, NaN or ∞ in a row that counts.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> model = fit(x, jnp.array([0, 1, 0, 1]))
@@ -95,24 +111,40 @@ def fit(
 
     Reference:
       J. Nocedal and S. J. Wright, Numerical optimization, 2nd edition, Springer 2006:
-      chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS.
+      chapters 3, 6 and 7 on line searches, Newton's method and L-BFGS. D. Firth, Bias
+      reduction of maximum likelihood estimates, Biometrika 80 (1993), 27-38.
     """
     given, names = read(features, labels, l2, sample_weight, offset)
+    by_class = checked_class_weight(class_weight)
+    given = given.by_class(by_class)
+    if firth:
+        check_firth(solver, given)
     with precision_of(given, init, tol, max_steps, key):
         model, sound = compiled_fit(
-            given, init, tol, max_steps, key, fit_intercept, solver, batch_size
+            given, init, tol, max_steps, key, fit_intercept, solver, batch_size, firth
         )
         refuse(sound, given, names)
     there = sample_weight is not None, offset is not None
-    return rounded(model)._replace(options=Options(fit_intercept, *there, names))
+    options = Options(fit_intercept, *there, names, firth, by_class)
+    return rounded(model)._replace(options=options)
 
 
-@partial(jax.jit, static_argnames=("fit_intercept", "solver", "batch_size"))
+@compiled(
+    STILL_FAST, static_argnames=("fit_intercept", "solver", "batch_size", "firth")
+)
 def compiled_fit(
-    given, init, tol, max_steps, key, fit_intercept, solver, batch_size=None
+    given,
+    init,
+    tol,
+    max_steps,
+    key,
+    fit_intercept,
+    solver,
+    batch_size=None,
+    firth=False,
 ) -> tuple[Fit, jax.Array]:
     if is_split(jnp.asarray(given.features), 1):
-        options = fit_intercept, solver, batch_size
+        options = fit_intercept, solver, batch_size, firth
 
         def again(*data):
             return compiled_fit(*data, *options)
@@ -122,6 +154,10 @@ def compiled_fit(
     start = checked_start(init, data.features, fit_intercept)
     if batch_size is not None:
         check_batches(solver, batch_size, len(data.features), key)
+    if firth:
+        total, start = total_weight(given.sample_weight, data), init and start
+        model = fit_with_firth(data, total, start, fit_intercept, tol, max_steps)
+        return model, is_sound(given, model.loss + model.gradient_norm)
     if init is not None and isinstance(solver, str):
         start = better_start(data, start, max_steps)
 

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bcejax._host import Array, column_names, columns, matrix, numbers
 from bcejax._values import complain
-from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._classes import weighted_by_class
+from bcejax.logistic_regression._outcome import ClassWeight, Fit
 
 
 class Given(NamedTuple):
@@ -30,6 +32,14 @@ class Given(NamedTuple):
     @property
     def offset_or_0(self) -> Array | int:
         return 0 if self.offset is None else self.offset
+
+    def by_class(self, class_weight: ClassWeight) -> "Given":
+        """The data with the weights of the classes in those of the rows."""
+        shapes = np.shape(self.weight_or_1), np.shape(self.labels)
+        if class_weight is None or shapes[0] not in ((), shapes[1]):  # refused later
+            return self
+        both = weighted_by_class(self.labels, self.sample_weight, class_weight)
+        return self._replace(labels=both[0], sample_weight=both[1])
 
 
 def read(
@@ -68,10 +78,12 @@ def read_again(
     fit_intercept = checked_intercept(model, fit_intercept)
     given = {"sample_weight": sample_weight, "offset": offset}
     check_options(model, {name: value is not None for name, value in given.items()})
+    options = model.options
+    if options.firth and l2 is not None:
+        check_no_l2(l2)
     l2 = model.l2 if l2 is None else l2
-    names = model.options.columns
-    found = read(features, labels, l2, sample_weight, offset, names)
-    return *found, fit_intercept
+    data, names = read(features, labels, l2, sample_weight, offset, options.columns)
+    return data.by_class(options.class_weight), names, fit_intercept
 
 
 def check_options(model: Fit, there: dict[str, bool]) -> None:
@@ -91,6 +103,15 @@ def checked_intercept(model: Fit, fit_intercept: bool | None) -> bool:
             f"fit_intercept must be {has}, as in the fit, got {fit_intercept}."
         )
     return has
+
+
+def check_no_l2(l2) -> None:
+    """That there is no l2 beside Firth's penalty, or none that jit hides."""
+    if isinstance(l2, jax.core.Tracer) or np.any(np.asarray(l2) != 0):
+        raise ValueError(
+            "l2 must be left at 0 with firth=True, whose penalty takes its place, "
+            f"got {l2}."
+        )
 
 
 def is_sound(given: Given, result: jax.Array) -> jax.Array:

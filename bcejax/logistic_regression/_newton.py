@@ -9,6 +9,7 @@ Up to MOST_COLUMNS, H is stored and factored. Beyond, conjugate gradients solve 
 for which H only multiplies vectors.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -78,6 +79,24 @@ class Trial(NamedTuple):
     falls: jax.Array  # whether the loss does, by enough
 
 
+class Minimised(NamedTuple):
+    """What is minimised, as the loop of `minimise_by` asks for it."""
+
+    at: Scaling
+    value_and_gradient: Callable  # of a point: the loss and its gradient
+    step: Callable  # of a state and a ridge: −(H + ridge)⁻¹ g, and whether it exists
+    longest: Callable  # of a state and a step: the length to begin with
+
+
+def objective_of(data: Problem, at: Scaling) -> Minimised:
+    return Minimised(
+        at,
+        value_and_gradient(data, at),
+        lambda state, ridge: step_with_ridge(data, at, state, ridge, CG_RESIDUAL),
+        lambda state, step: longest_length(data, at, state, step),
+    )
+
+
 def value_and_gradient(data: Problem, at: Scaling):
     def of_data(point):
         loss, slope = jax.value_and_grad(objective)(at.params(point), data)
@@ -106,18 +125,22 @@ def from_state(at: Scaling, state: State, tol, max_steps) -> Search:
 
 
 def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Search:
+    return minimise_by(objective_of(data, at), start, tol, max_steps)
+
+
+def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
     """Steps until the gradient is within `tol`, or none makes a difference any more.
 
     One loop evaluates the start, takes the steps and repeats what has failed, so that
     XLA compiles each of these once. A loss with its gradient, or a factor of H, takes
     longer to compile than 1000 rows take to fit.
     """
-    of_data = value_and_gradient(data, at)
+    at = function.at
 
     def advance(search):
         state, norm, step, longest, ridge, idle, difference, far, _ = search
         start = state
-        trial = line_search(of_data, state, step, longest)
+        trial = line_search(function.value_and_gradient, state, step, longest)
         norm_of_trial = norm_by_deviations(at, trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
         difference = jnp.where(idle, difference, trial.falls & differs)
@@ -133,10 +156,10 @@ def minimise(data: Problem, at: Scaling, start: Search, tol, max_steps) -> Searc
         more = difference & unfinished(left, steps, tol, max_steps)
 
         def follow():
-            step, found = step_with_ridge(data, at, state, ridge, CG_RESIDUAL)
+            step, found = function.step(state, ridge)
             idle = ~found & (ridge < 1)
             step = jnp.where(idle, 0, step)
-            longest = longest_length(data, at, state, step)
+            longest = function.longest(state, step)
             return step, longest, jnp.where(idle, STIFFER * ridge, ridge), idle
 
         stay = step, longest, ridge, jnp.zeros_like(idle)

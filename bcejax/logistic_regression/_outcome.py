@@ -19,7 +19,7 @@ rounding of the loss. And the data must not be separated (`_overlap`, and
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,9 @@ FASTER = 0.5  # of the gradient must be left after a step that makes a differenc
 LEFT = 1e-6  # of the loss, or `tol` if that is more: what may be left to gain
 
 
+ClassWeight = Literal["balanced"] | tuple[float, float] | None
+
+
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Options:
@@ -43,6 +46,8 @@ class Options:
       weighted: whether the rows had weights.
       shifted: whether there was an offset.
       columns: names of the features, if they came as a table.
+      firth: whether Firth's penalty was in the objective.
+      class_weight: "balanced", or the weights of the classes 0 and 1, if they had any.
       across_processes: whether each of several processes had a part of the rows.
     """
 
@@ -50,6 +55,8 @@ class Options:
     weighted: bool = False
     shifted: bool = False
     columns: tuple[str, ...] | None = None
+    firth: bool = False
+    class_weight: ClassWeight = None
     across_processes: bool = False
 
 

@@ -16,16 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bcejax.logistic_regression._compiled import is_eager, on_cpu
 from bcejax.logistic_regression._given import Given
 
 
 def precision_of(given: Given, *others):
     """A context in which JAX computes in the precision of the features."""
     wide = isinstance(given.features, np.ndarray) and given.features.dtype == np.float64
-    # In a function that is traced whole, such as by jit, a new array is traced as well.
-    leaves = jax.tree.leaves((given, others, jnp.zeros(())))
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    if wide and not traced and jax.default_backend() == "cpu":
+    if wide and is_eager((given, others)) and on_cpu():
         return jax.enable_x64(True)
     return nullcontext()
 
