@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import special
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -66,7 +65,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         self.tol = tol
         self.max_iter = max_iter
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None):
+    def fit(self, X, y, sample_weight=None):
         """Fit the rows of X, `(n, d)`, to the labels y, `(n,)`, of any type.
 
         Raises:
@@ -76,8 +75,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        count = len(self.classes_)
-        if count < 2:
+        if len(self.classes_) < 2:
             raise ValueError(f"y must hold two classes or more, got one class, {y[0]}.")
         if not self.C > 0:
             raise ValueError(f"C must be above 0, got {self.C}: np.inf is no penalty.")
@@ -90,27 +88,12 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             weight = weight * np.asarray(sample_weight, float)
         if not np.any(weight):
             raise ValueError("sample_weight must not be zero in every row.")
-        options = {
-            "l2": 1 / (self.C * np.sum(weight)),
-            "sample_weight": weight,
-            "fit_intercept": self.fit_intercept,
-            "tol": self.tol,
-            "max_steps": self.max_iter,
-        }
         with jax.enable_x64(X.dtype == np.float64):
-            if count == 2:
-                model = logistic_regression.fit(
-                    X, labels, solver=self.solver, **options
-                )
-            else:
-                solver = OF_MANY_CLASSES[self.solver]
-                model = logistic_regression.fit_multinomial(
-                    X, labels, classes=count, solver=solver, **options
-                )
+            model = self._fitted(X, labels, weight)
         self.model_ = jax.tree.map(np.asarray, model)
-        self.coef_ = np.atleast_2d(np.asarray(model.weights).T)
-        self.intercept_ = np.atleast_1d(np.asarray(model.bias))
-        self.n_iter_ = np.atleast_1d(np.asarray(model.steps))
+        self.coef_ = np.atleast_2d(self.model_.weights.T)
+        self.intercept_ = np.atleast_1d(self.model_.bias)
+        self.n_iter_ = np.atleast_1d(self.model_.steps)
         if not model.converged:
             cause = "the data are separated" if model.separated else "see max_iter, tol"
             warnings.warn(
@@ -118,21 +101,42 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
             )
         return self
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
+    def _fitted(self, features, labels, weight):
+        options = {
+            "l2": 1 / (self.C * np.sum(weight)),
+            "sample_weight": weight,
+            "fit_intercept": self.fit_intercept,
+            "tol": self.tol,
+            "max_steps": self.max_iter,
+        }
+        count = len(self.classes_)
+        if count == 2:
+            return logistic_regression.fit(
+                features, labels, solver=self.solver, **options
+            )
+        return logistic_regression.fit_multinomial(
+            features,
+            labels,
+            classes=count,
+            solver=OF_MANY_CLASSES[self.solver],
+            **options,
+        )
+
+    def decision_function(self, X) -> np.ndarray:
         """The logits, `(n,)` of the second of two classes, or `(n, classes)`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         logits = X @ self.coef_.T + self.intercept_
         return logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+    def predict_proba(self, X) -> np.ndarray:
         """The probabilities of the classes, `(n, classes)`."""
         logits = self.decision_function(X)
         if logits.ndim == 1:
             return special.expit(np.stack([-logits, logits], axis=1))
         return special.softmax(logits, axis=1)
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X) -> np.ndarray:
         """The class with the largest probability, `(n,)`."""
         logits = self.decision_function(X)
         chosen = logits > 0 if logits.ndim == 1 else np.argmax(logits, axis=1)

@@ -24,7 +24,7 @@ import tqdm
 from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import (
-    _covariance,
+    _design,
     _first_order,
     _large,
     _newton,
@@ -170,7 +170,7 @@ VERDICTS = {
     (_overlap, "DEPTH"): (0.4, 0.8, 1.2),
     (_overlap, "MOST_STEPS"): (10, 50, 200),
     (_overlap, "STEPS_OF_SAMPLE"): (4, 10),
-    (_covariance, "LOST"): (1, 4, 16),
+    (_design, "LOST"): (1, 4, 16),
 }
 
 

@@ -62,9 +62,11 @@ def strict_promotion():
 # These modules compile many programs. `.ci/run` measures their digits with fully
 # optimised code, too.
 QUICKLY_COMPILED = {
+    "test_batch_inference",
     "test_batches",
     "test_classes",
     "test_command",
+    "test_command_files",
     "test_compiled_fit",
     "test_contract",
     "test_effects",
@@ -79,6 +81,7 @@ QUICKLY_COMPILED = {
     "test_path",
     "test_peers",
     "test_precision",
+    "test_processes",
     "test_shards",
     "test_softmax",
     "test_softmax_information",

@@ -16,6 +16,7 @@ from bcejax.logistic_regression import (
     Progress,
     _batches,
     _checkpoint,
+    _looks,
     _newton,
     _passes,
     _stream,
@@ -150,11 +151,36 @@ def test_a_far_start_takes_shorter_steps(monkeypatch):
         return _passes.shorten(*arguments)
 
     monkeypatch.setattr(_batches, "shorten", shorten)
+    monkeypatch.setattr(_batches, "better_start", lambda start, *_: start)
     model = fit_batches(cut(data, [17]), init=far, l2=L2)
     assert_close(model, whole(data, l2=L2))
     assert shortened
+    monkeypatch.undo()
     from_optimum = fit_batches(cut(data, [17]), init=model, l2=L2)
     assert from_optimum.steps <= 1
+
+
+def test_a_start_that_is_worse_than_none_is_left():
+    data, told = made(), []
+    far = np.full(D, 500.0), -500.0
+    model = fit_batches(cut(data, [17]), init=far, l2=L2, callback=told.append)
+    cold = fit_batches(cut(data, [17]), l2=L2)
+    assert_same_bits(model, cold)
+    stays = fit_batches(cut(data, [17]), init=far, l2=L2, max_steps=0)
+    np.testing.assert_array_equal(stays.weights, far[0])
+
+
+def test_a_step_that_promised_much_is_not_the_last():
+    x, _, *others = made()
+    rng = np.random.default_rng(1)
+    y = np.float64(0.2 * x[:, 2] + 3 * x[:, 1] + rng.logistic(size=N) > 0)
+    x[:, 1] = x[:, 0] + 1e-5 * x[:, 1]  # what is left moves y, by a tiny gradient
+    data, told = (x, y, *others), []
+    options = {"l2": np.zeros(D), "tol": 6e-4}
+    model = fit_batches(cut(data, [17]), **options, callback=told.append)
+    assert told[-2].gradient_norm <= 6e-4  # where the tolerance alone would stop
+    assert told[-2].loss - model.loss > 1e-5
+    assert model.steps == whole(data, **options).steps
 
 
 @pytest.mark.parametrize("stored", [True, False])
@@ -219,7 +245,7 @@ def test_passes_and_steps_are_told_in_the_mode_that_jax_is_in():
 def test_nothing_compiles_anew_for_other_sizes():
     options = {"l2": L2}
     fit_batches(cut(made(), [17]), **options)
-    functions = _passes.add_sums, _passes.add_moves, _passes.advance
+    functions = _passes.add_sums, _looks.add_first_look, _passes.advance
     before = [function._cache_size() for function in functions]
     for data, sizes in ((made(seed=1), [1, 3]), ([a[:77] for a in made()], [9, 11])):
         fit_batches(cut(data, sizes), **options)
@@ -457,7 +483,7 @@ def stops_at(data, rows):
     return make_batches
 
 
-@pytest.mark.parametrize(("solver", "apart"), [("newton", 403), ("lbfgs", 1501)])
+@pytest.mark.parametrize(("solver", "apart"), [("newton", 403), ("lbfgs", 701)])
 def test_a_fit_stopped_anywhere_goes_on_to_the_same_bits(tmp_path, solver, apart):
     data, told = made(), []
     options = {"l2": L2, "solver": solver, "init": (np.array([5.0, 5, -9, 3]), -20.0)}
@@ -520,7 +546,7 @@ def test_a_checkpoint_of_another_version_or_no_checkpoint_is_refused(
     monkeypatch.setattr(_checkpoint, "FORMAT", 0)
     fit_batches(cut(made(), [17]), checkpoint=tmp_path, max_steps=0)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="its format is 0, and here it is 1"):
+    with pytest.raises(ValueError, match="its format is 0, and here it is 2"):
         fit_batches(cut(made(), [17]), checkpoint=tmp_path, max_steps=0)
     for content in (b"", b"no zip", (tmp_path / "fit.npz").read_bytes()[:-9]):
         (tmp_path / "fit.npz").write_bytes(content)

@@ -45,6 +45,11 @@ def write(text, name="data.csv"):
     return name
 
 
+def write_table(path, columns):
+    with table.writer(path) as write_columns:
+        write_columns(columns)
+
+
 def model_in(path="model.json"):
     with open(path, encoding="utf-8") as file:
         return json.load(file)
@@ -405,7 +410,7 @@ def test_broken_files_get_one_line(text, more, message, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "dota.csv", "--label", "y"], "File 'dota.csv' does not exist"),
+        (["fit", "dota.csv", "--label", "y"], "'dota.csv' does not exist"),
         (
             ["fit", "data.xlsx", "--label", "y"],
             "the ending must be .csv, .tsv (or eith",
@@ -414,7 +419,7 @@ def test_broken_files_get_one_line(text, more, message, capsys):
             ["fit", "data.parquet", "--label", "y"],
             "Could not open Parquet input source",
         ),
-        (["fit", "folder.csv", "--label", "y"], "File 'folder.csv' is a directory"),
+        (["fit", "folder.csv", "--label", "y"], "folder.csv: there are no files in it"),
         (["fit", "data.csv"], "Missing option '--label'"),
         (["fit", "data.csv", "--label", "y", "--l2", "-1"], "not in the range x>=0"),
         (
@@ -504,7 +509,7 @@ def test_the_exact_verdict_on_separation_overrules_the_compiled_one(
         imputation_means={},
     )
     trained = training.Trained(found, None, escapes, None)
-    (doubt,) = report.doubts(trained, fitted, np.ones(4))
+    (doubt,) = report.doubts(trained, fitted, 4)
     assert words in doubt
 
 
@@ -580,7 +585,7 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text("utf-8") == "before"
     assert os.listdir() == ["out.csv"]
-    table.write(path, {"probability": [0.1], "logit": [-2.197224577336219]})
+    write_table(path, {"probability": [0.1], "logit": [-2.197224577336219]})
     assert path.read_text("utf-8").splitlines()[1] == "0.1,-2.197224577336219"
     assert os.listdir() == ["out.csv"]
 
@@ -591,7 +596,7 @@ def test_a_link_stays_a_link_and_what_it_points_to_is_written(tmp_path):
     target.write_text("before", encoding="utf-8")
     target.chmod(0o640)
     (tmp_path / "link.csv").symlink_to(target)
-    table.write(tmp_path / "link.csv", {"logit": [1.5]})
+    write_table(tmp_path / "link.csv", {"logit": [1.5]})
     assert (tmp_path / "link.csv").is_symlink()
     assert target.read_text("utf-8").splitlines() == ['"logit"', "1.5"]
     assert target.stat().st_mode & 0o777 == 0o640
@@ -682,7 +687,7 @@ def test_an_identifier_does_not_hide_what_is_written(fitted, capsys):
         "--id",
         "logit",
     ]
-    assert "--id logit is the name of a column that is written" in refusal(
+    assert "'logit' is the name of a column that is written" in refusal(
         arguments, capsys
     )
 
@@ -767,7 +772,7 @@ def test_an_interrupt_is_said(monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(table, "read", interrupt)
+    monkeypatch.setattr(table, "opened", interrupt)
     write("y,x\n1,2\n0,3\n")
     with pytest.raises(SystemExit) as stop:
         main(["fit", "data.csv", "--label", "y"])

@@ -9,7 +9,7 @@ import optax
 import pytest
 from designs import dummies, endometrial, few_rows, integers, rare_level
 
-from bcejax.logistic_regression import fit, separation
+from bcejax.logistic_regression import fit, fit_batches, separation
 
 ROWS, COLUMNS = 80, 4  # of all designs, so that one program fits them all
 
@@ -66,6 +66,26 @@ def test_the_verdicts_are_those_of_the_linear_program(x64, solver, dtype):
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 def test_five_hundred_verdicts(x64, solver, dtype):
     assert_verdicts_are_true(500, solver, dtype)
+
+
+def verdicts_of_batches(count, dtype):
+    x, y, weight, apart = designs(count)
+    for number in range(count):
+        rows = x[number].astype(dtype), y[number], weight[number]
+        batches = [tuple(a[i : i + 30] for a in rows) for i in range(0, ROWS, 30)]
+        model = fit_batches(lambda batches=batches: batches, max_steps=300)
+        assert model.separated == apart[number], number
+        assert model.converged != apart[number], number
+
+
+def test_the_verdicts_of_batches_are_those_of_the_linear_program():
+    verdicts_of_batches(15, "float64")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_hundred_verdicts_of_batches(dtype):
+    verdicts_of_batches(100, dtype)
 
 
 def nearly_separated(distance):

@@ -21,13 +21,16 @@ def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.string())
 
 
-def label(column: pa.ChunkedArray, name: str, positive: str | None) -> Label:
+def values(column: pa.ChunkedArray) -> set[str]:
+    return set(pc.unique(texts(column).drop_null()).to_pylist())
+
+
+def label(values: list[str], missing: int, name: str, positive: str | None) -> Label:
     """What the values of a column say about which of them is 1."""
-    values = sorted(pc.unique(texts(column).drop_null()).to_pylist())
-    if column.null_count or len(values) != 2:
+    if missing or len(values) != 2:
         raise UserError(
             f"--label {name} must hold two values and none missing, "
-            f"got {len(values)} ({listed(values)}), missing in {column.null_count} rows"
+            f"got {len(values)} ({listed(values)}), missing in {missing} rows"
         )
     if positive is None and values in (["0", "1"], ["false", "true"]):
         positive = values[1]
@@ -45,8 +48,18 @@ def classes(column: pa.ChunkedArray, label: Label) -> np.ndarray:
     return numbers(codes, label.name)
 
 
-def numbers(column, name: str) -> np.ndarray:
-    """The column as float64, NaN where it is missing."""
+def check_label(found: np.ndarray, table: pa.Table, label: Label) -> None:
+    """Refuse a label of neither value, as in a file that has changed meanwhile."""
+    if np.isnan(found).any():
+        other = texts(table[label.name])[int(np.isnan(found).argmax())]
+        raise UserError(
+            f"label {label.name!r} must be {label.negative!r} or {label.positive!r}, "
+            f"got {other.as_py()!r}"
+        )
+
+
+def numbers(column, name: str, first: int = 1) -> np.ndarray:
+    """The column as float64, NaN where it is missing. It begins with row `first`."""
     try:
         # Unsafe allows integers past 2⁵³, which are rounded.
         return np.asarray(column.cast(pa.float64(), safe=False))
@@ -56,7 +69,7 @@ def numbers(column, name: str) -> np.ndarray:
             where = "text that is not UTF-8"
         elif value:
             comma = " (a decimal comma?)" * bool(re.fullmatch(r"-?\d+,\d+", value[1]))
-            row = texts(column).index(value[1]).as_py() + 1
+            row = texts(column).index(value[1]).as_py() + first
             where = f"{value[1]!r}{comma} in row {row} of the data"
         raise UserError(
             f"column {name!r} must hold numbers, got {where}; --one-hot encodes a "
@@ -64,15 +77,13 @@ def numbers(column, name: str) -> np.ndarray:
         ) from None
 
 
-def levels(column: pa.ChunkedArray, name: str) -> list[str]:
-    """The levels of a category, sorted; the first one has no coefficient."""
-    found = pc.unique(texts(column).drop_null()).to_pylist()
-    if len(found) > MOST_LEVELS:
+def check_number(levels: set[str], name: str) -> None:
+    """Refuse a category of too many levels."""
+    if len(levels) > MOST_LEVELS:
         raise UserError(
             f"--one-hot {name} must have at most {MOST_LEVELS} levels, got "
-            f"{len(found)}: does it identify the rows? --exclude leaves it out"
+            f"{len(levels)}: does it identify the rows? --exclude leaves it out"
         )
-    return sorted(found)
 
 
 def check_levels(column: pa.ChunkedArray, name: str, known: list[str]) -> None:

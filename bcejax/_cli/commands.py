@@ -10,7 +10,18 @@ import numpy as np
 from click import FloatRange, argument, option
 
 from bcejax import sigmoid
-from bcejax._cli import UserError, about, dataset, demo, model, output, picture, report
+from bcejax._cli import (
+    UserError,
+    about,
+    dataset,
+    demo,
+    listed,
+    model,
+    output,
+    picture,
+    report,
+    together,
+)
 from bcejax._cli import table as tables
 from bcejax._cli.training import train
 
@@ -37,7 +48,15 @@ class Penalty(FloatRange):
 
 COLUMN = {"metavar": "COLUMN"}
 COLUMNS = COLUMN | {"multiple": True}
-INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+INPUT = click.Path(exists=True, allow_dash=True, path_type=Path)
+MODEL = click.Path(exists=True, dir_okay=False, path_type=Path)
+GIGABYTE = 1e9
+MEMORY = option(
+    "--memory",
+    metavar="GB",
+    type=FloatRange(0),
+    help="What the rows may take. By default half of what is free.",
+)
 SEED = {"type": click.IntRange(0, 2**32 - 1), "default": 0}
 SHARE = {"type": FloatRange(0, 1, max_open=True), "default": 0.0}
 OUTPUT = click.Path(path_type=Path)
@@ -99,12 +118,18 @@ def run_demo(optimizer, learning_rate, device, float64, plot, **options):
 @option("--seed", **SEED, help="Of the choice of test rows and folds.")
 @option("--out", metavar="MODEL.json", type=OUTPUT, help="File for the model.")
 @option("--plot", type=OUTPUT, help="File for the picture.")
-def fit(file, l2, standardize, out, plot, **options):
+@MEMORY
+@option("--coordinator", metavar="HOST:PORT", help="Where process 0 of several is.")
+@option("--processes", type=click.IntRange(1), help="How many there are.")
+@option("--process-id", type=click.IntRange(0), help="Which of them this one is.")
+def fit(file, l2, standardize, out, plot, memory, **options):
     """Fit a logistic regression to FILE, and print its coefficients.
 
     FILE is .csv or .tsv with a line of names (or either .gz), .parquet, or - for CSV
-    from standard input. All columns are features but those that an option names. The
-    weighted mean loss + (l2/2) |coefficients|^2 is minimised, in 64 bits.
+    from standard input; or a directory of such files. A directory is read part by part,
+    again and again, and so is a file that may take more than --memory. All columns are
+    features but those that an option names. The weighted mean loss + (l2/2)
+    |coefficients|^2 is minimised, in 64 bits.
 
     --one-hot gives a category a coefficient for each level but the first. --l2 cv takes
     the penalty of least log loss in 5-fold cross-validation, of 50 from 1e-7 to 10.
@@ -115,16 +140,25 @@ def fit(file, l2, standardize, out, plot, **options):
     """
     output.check(out, others=(file, plot))
     output.check(plot, picture.ENDINGS, (file,))
+    processes = together.join(
+        *(options.pop(name) for name in ("coordinator", "processes", "process_id")),
+        alone={"--plot": plot, "--test-fraction": options["test_fraction"]},
+    )
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
-        rows = tables.read(file, as_text=options["one_hot"])
+        rows = tables.opened(
+            file, bytes_of(memory), lambda _: options["one_hot"], processes
+        )
         data = dataset.load(rows, options, l2=l2, standardized=standardize)
+        if processes[0] > 0:  # the first one speaks for all
+            train(data, options["seed"])
+            return
         print(report.data(data, file), flush=True)
-        fitted, test = data.model, data.test
-        trained = train(fitted, data.train, options["seed"])
+        fitted = data.model
+        trained = train(data, options["seed"])
         print(report.coefficients(trained, fitted))
-        if test.labels.size:
-            print(report.scores("test", fitted.logits(test), test))
-        doubts = report.doubts(trained, fitted, data.train.weight)
+        if data.test:
+            print(report.scores("test", data.scored(True)))
+        doubts = report.doubts(trained, fitted, data.train.classes.sum())
         for warning in data.warnings + doubts:
             print(f"python -m bcejax: warning: {warning}", file=sys.stderr)
         if out:
@@ -136,14 +170,16 @@ def fit(file, l2, standardize, out, plot, **options):
 
 
 @commands.command()
-@argument("model_file", metavar="MODEL.json", type=INPUT)
+@argument("model_file", metavar="MODEL.json", type=MODEL)
 @argument("file", type=INPUT)
 @option("--out", type=OUTPUT, required=True, help="File for the predictions.")
 @option("--id", "key", **COLUMN, help="A column of FILE that is written as well.")
+@option("--all-columns", is_flag=True, help="Write all columns of FILE as well.")
 @option(
     "--threshold", type=FloatRange(0, 1), help="Predict a class, positive from here on."
 )
-def predict(model_file, file, out, key, threshold):
+@MEMORY
+def predict(model_file, file, out, key, all_columns, threshold, memory):
     """Write the probability that the label is positive, and its logit, for each row.
 
     MODEL.json is what `fit --out` wrote. Columns of FILE are found by name; those that
@@ -151,34 +187,55 @@ def predict(model_file, file, out, key, threshold):
     value of the label. Where FILE has the label, scores are printed.
     """
     output.check(out, [*tables.SEPARATORS, ".parquet"], (model_file, file))
+    if key and all_columns:
+        raise UserError("--all-columns writes the column of --id too: give one of them")
     if threshold is not None and np.isnan(threshold):  # click lets it pass
         raise UserError("--threshold must be a number, got nan")
     with jax.enable_x64(True):
         fitted = model.load(model_file)
-        label, keys = fitted.label, [key] * (key is not None)
         numbers = {f.column for f in fitted.features if f.level is None}
-        table = tables.read(file, as_text={*fitted.one_hot_levels, *keys} - numbers)
-        tables.require(table, fitted.needed, str(file))
-        tables.require(table, keys, f"--id: {file}")
-        rows = dataset.encode(table, fitted)
-        dataset.complete(rows, fitted)
-        logits = fitted.logits(rows)
-        written = {"probability": np.asarray(sigmoid(logits)), "logit": logits}
-        if threshold is not None:
-            above = written["probability"] >= threshold
-            written["predicted"] = np.where(above, label.positive, label.negative)
-        if key in written:
-            raise UserError(f"--id {key} is the name of a column that is written")
-        tables.write(out, {key: table[key] for key in keys} | written)
-    print(f"predictions  {out}, {logits.size} rows, {label.name} = {label.positive}")
-    known = np.isfinite(rows.labels)
-    if known.any():
+        texts = {*fitted.one_hot_levels, *([key] * (key is not None))}
+
+        def as_text(names):
+            return (set(names) if all_columns else texts) - numbers - {fitted.offset}
+
+        rows = tables.opened(file, bytes_of(memory), as_text)
+        rows.require(fitted.needed, str(file))
+        rows.require([key] * (key is not None), f"--id: {file}")
+        keys = rows.names if all_columns else [key] * (key is not None)
+        with tables.writer(out) as write:
+            found = [
+                predicted(part, fitted, keys, threshold, write)
+                for part in rows.parts(None)
+            ]
+    counts, scored = zip(*found, strict=True)
+    label = fitted.label
+    print(f"predictions  {out}, {sum(counts)} rows, {label.name} = {label.positive}")
+    known = dataset.Scored(*map(np.concatenate, zip(*scored, strict=True)))
+    if known.labels.size:
         cut = 0.5 if threshold is None else threshold
-        print(f"labels       in {known.sum()} rows; accuracy from {cut:g} on")
-        print(report.scores("scores", logits[known], rows.take(known), cut))
+        print(f"labels       in {known.labels.size} rows; accuracy from {cut:g} on")
+        print(report.scores("scores", known, cut))
 
 
-@commands.command()
-def verify():
-    """Check the promised digits on this device with this JAX."""
-    # `__main__` runs it without click. It stands here for --help.
+def predicted(part, fitted, keys, threshold, write) -> tuple[int, dataset.Scored]:
+    """Write the predictions of a part; how many, and those of rows with a label."""
+    with part.about():
+        rows = dataset.encode(part, fitted)
+        dataset.complete(rows, fitted, part.first)
+    logits, label = fitted.logits(rows), fitted.label
+    written = {"probability": np.asarray(sigmoid(logits)), "logit": logits}
+    if threshold is not None:
+        above = written["probability"] >= threshold
+        written["predicted"] = np.where(above, label.positive, label.negative)
+    doubled = [key for key in keys if key in written]
+    if doubled:
+        raise UserError(f"{listed(doubled)} is the name of a column that is written")
+    write({key: part.table[key] for key in keys} | written)
+    known = np.isfinite(rows.labels)
+    ones = np.ones(known.sum())
+    return logits.size, dataset.Scored(logits[known], rows.labels[known], ones)
+
+
+def bytes_of(memory: float | None) -> float:
+    return tables.free_memory() / 2 if memory is None else memory * GIGABYTE

@@ -1,20 +1,26 @@
-"""From a table and the roles of its columns to rows to train on and rows to test on.
+"""From tables and the roles of their columns to rows to train on and rows to test on.
 
 What a fit learns here, the levels of categories and the means that stand in for missing
-values, is applied by the same functions when the model predicts.
+values, is applied by the same functions when the model predicts. A table in memory is
+one part; of files that are read in parts the same is learnt in a pass for each thing.
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import reduce
 from itertools import compress
 from typing import NamedTuple
 
+import jax
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.model_selection import train_test_split
 
 from bcejax._cli import UserError, about, columns, listed
 from bcejax._cli.model import Feature, Line, Model
-from bcejax._cli.table import require
+from bcejax._cli.table import Part, Tables
+from bcejax.logistic_regression._processes import gathered, gathered_words
+from bcejax.logistic_regression._survey import Moments
 
 ROLES = "label", "weight", "offset", "exclude", "one_hot"  # of columns; and options
 
@@ -31,23 +37,146 @@ class Rows(NamedTuple):
         return Rows(*(part[which] for part in self))
 
 
-class Dataset(NamedTuple):
-    model: Model  # with what was learnt from the training rows until here
-    train: Rows
-    test: Rows  # perhaps none
-    filled: int  # how many numbers were missing
-    warnings: list[str]
+class Scored(NamedTuple):
+    """What is needed to say how good the logits are."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    weight: np.ndarray
+
+    @staticmethod
+    def of(model: Model, parts: Iterator[Rows]) -> "Scored":
+        found = [(model.logits(rows), rows.labels, rows.weight) for rows in parts]
+        return Scored(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def load(table: pa.Table, options: dict, **penalty) -> Dataset:
-    """What the options of `fit` make of a table; `penalty` has fields of the model."""
-    plain = _plain(table, options)
-    column = table[options["label"]]
-    label = columns.label(column, options["label"], options.get("positive"))
-    share, seed = options["test_fraction"], options["seed"]
-    train, test = _split(columns.classes(column, label), share, seed)
+class Stats(NamedTuple):
+    """Of the rows of a part, before anything is filled in."""
+
+    rows: int
+    missing: int
+    least: np.ndarray  # (d,), of the numbers that are known, in rows that count
+    most: np.ndarray  # (d,)
+    known: np.ndarray  # (d,), the weight of the rows in which a number is known
+    sum: np.ndarray  # (d,), of these, weighted
+    weights: np.ndarray  # (2,), the least and the largest, and
+    classes: np.ndarray  # (2,), their sum for either label
+
+    @staticmethod
+    def of(rows: Rows) -> "Stats":
+        x, weight = rows.features, rows.weight
+        known = ~np.isnan(x)
+        seen = known & (weight > 0)[:, None]
+        return Stats(
+            len(x),
+            int(x.size - known.sum()),
+            np.min(x, 0, initial=np.inf, where=seen),
+            np.max(x, 0, initial=-np.inf, where=seen),
+            weight @ known,
+            weight @ np.where(np.isfinite(x), x, 0),
+            np.array([weight.min(initial=np.inf), weight.max(initial=0)]),
+            np.bincount(rows.labels.astype(int), weight, 2),
+        )
+
+    def also(self, other: "Stats") -> "Stats":
+        least = np.minimum(self.weights[0], other.weights[0])
+        return Stats(
+            self.rows + other.rows,
+            self.missing + other.missing,
+            np.minimum(self.least, other.least),
+            np.maximum(self.most, other.most),
+            self.known + other.known,
+            self.sum + other.sum,
+            np.array([least, np.maximum(self.weights[1], other.weights[1])]),
+            self.classes + other.classes,
+        )
+
+    def check_weights(self) -> None:
+        least, most = self.weights
+        if not (0 <= least <= most < np.inf and self.classes.min() > 0):  # or NaN
+            raise UserError(
+                "--weight must be finite, 0 or more, and above 0 in some row of each "
+                f"class, got {least:g} to {most:g}, and class sums {self.classes}"
+            )
+
+
+@dataclass
+class Dataset:
+    model: Model  # with what was learnt from the training rows
+    tables: Tables
+    weight: str | None  # the column
+    is_test: np.ndarray | None = None  # of all rows, or None where none is
+    held: list[Rows] | None = None  # all rows, of a table in memory
+    train: Stats | None = None
+    test: Stats | None = None
+    moments: Moments | None = None  # of the columns of the training rows
+    warnings: list[str] = field(default_factory=list)
+
+    def rows(self, test: bool = False) -> Iterator[Rows]:
+        """The rows to train on, or those to test on, part by part."""
+        parts = self.rows_of_parts() if self.held is None else self.held
+        for divided in self._divided(parts):
+            if len(divided) > test:
+                yield divided[test]
+
+    @property
+    def all_rows(self) -> Rows:
+        """Those to train on, of a table in memory."""
+        return next(self.rows())
+
+    def scored(self, test: bool) -> Scored:
+        return Scored.of(self.model, self.rows(test))
+
+    def incomplete(self) -> Iterator[list[Rows]]:
+        """Rows to train on and to test on, with NaN for what is missing."""
+        return self._divided(rows for _, rows in self._encoded())
+
+    def complete(self) -> Iterator[list[Rows]]:
+        """The same, but what is missing is filled in, or refused."""
+        return self._divided(self.rows_of_parts())
+
+    def _divided(self, parts: Iterable[Rows]) -> Iterator[list[Rows]]:
+        start = 0
+        for rows in parts:
+            stop = start + len(rows.labels)
+            if self.is_test is None:
+                yield [rows]
+            else:
+                tested = self.is_test[start:stop]
+                yield [rows.take(~tested), rows.take(tested)]
+            start = stop
+
+    def _encoded(self) -> Iterator[tuple[Part, Rows]]:
+        for part in self.tables.parts(None):
+            with part.about():
+                rows = encode(part, self.model, self.weight)
+                columns.check_label(rows.labels, part.table, self.model.label)
+            yield part, rows
+
+    def rows_of_parts(self) -> Iterator[Rows]:
+        for part, rows in self._encoded():
+            with part.about():
+                complete(rows, self.model, part.first)
+            yield rows
+
+    def find_moments(self) -> Moments:
+        found = Moments.of_none(len(self.model.features))
+        for x, _, weight, _ in self.rows():
+            total = weight.sum()
+            if total > 0:
+                mean = np.average(x, 0, weight)
+                deviation = np.sqrt(np.average(np.square(x - mean), 0, weight))
+                found = found.also(Moments.of(total, mean, deviation))
+        return _of_all(found)
+
+
+def load(tables: Tables, options: dict, **penalty) -> Dataset:
+    """What the options of `fit` make of tables; `penalty` has fields of the model."""
+    plain = _plain(tables, options)
+    label = _label(tables, options["label"], options.get("positive"))
+    is_test = _split(tables, label, options["test_fraction"], options["seed"])
     names = options.get("one_hot", ())
-    levels = {name: columns.levels(table[name].take(train), name) for name in names}
+    levels = _levels(tables, names, is_test)
     features = [Feature(name, name, None, *UNFITTED) for name in plain]
     for name in levels:
         for level in levels[name][1:]:
@@ -61,46 +190,111 @@ def load(table: pa.Table, options: dict, **penalty) -> Dataset:
         imputation_means={},
         **penalty,
     )
-    rows = encode(table, model, options.get("weight"))
-    return _learnt(model, rows, train, test, options.get("impute"))
+    data = Dataset(model, tables, options.get("weight"), is_test)
+    _learn(data, options.get("impute"))
+    if tables.whole:
+        data.held = list(data.rows_of_parts())
+    data.moments = data.find_moments()
+    return data
 
 
-def _learnt(model: Model, rows: Rows, train, test, impute: str | None) -> Dataset:
-    """The parts of the rows, complete, and in the model what the first one tells."""
-    for part in filter(len, (train, test)):
-        _check_weights(rows.take(part))
-    missing = int(np.isnan(rows.features).sum())
+def _learn(data: Dataset, impute: str | None) -> None:
+    """Fill in what the training rows tell, and warn of columns."""
+    model, first, stats = data.model, None, {0: Stats.of(_no_rows(data.model))}
+    for divided in data.incomplete() if impute else data.complete():
+        first = divided[0] if first is None else first
+        for test, rows in enumerate(divided):
+            found = Stats.of(rows)
+            stats[test] = stats[test].also(found) if test in stats else found
+    data.train, data.test = _of_all(stats[0]), stats.get(1)
+    for part in filter(None, (data.train, data.test)):
+        part.check_weights()
     if impute:
-        model.imputation_means = _means(rows.take(train), model)
+        with np.errstate(invalid="ignore"):
+            means = data.train.sum / data.train.known
+        named = zip(model.features, means.tolist(), strict=True)
+        model.imputation_means = {f.name: m for f, m in named if f.level is None}
+    _warn(data, _no_rows(model) if first is None else first)
+
+
+def _no_rows(model: Model) -> Rows:
+    none = np.empty(0)
+    return Rows(np.empty((0, len(model.features))), none, none, none)
+
+
+def _warn(data: Dataset, rows: Rows) -> None:
+    """Warn by the rows of the first part, and leave out what is constant."""
+    model = data.model
     complete(rows, model)
-    warnings = []
     for name, x in zip(model.names, rows.features.T, strict=True):
-        warnings += columns.suspicions(name, x)
-    seen = rows.features[train][rows.weight[train] > 0]
-    varied = seen.max(axis=0) > seen.min(axis=0)
+        data.warnings += columns.suspicions(name, x) if x.size else []
+    varied = data.train.most > data.train.least
     if not varied.all():
-        warnings.append(
+        data.warnings.append(
             "left out, because a column that is the same in every training row cannot "
             f"be told from the intercept: {listed(compress(model.names, ~varied))}"
         )
     model.features = list(compress(model.features, varied))
     if not model.features:
         raise UserError("no column is left to fit: all have a role, or are constant")
-    rows = rows._replace(features=rows.features[:, varied])
-    return Dataset(model, rows.take(train), rows.take(test), missing, warnings)
 
 
-def encode(table: pa.Table, model: Model, weight: str | None = None) -> Rows:
+def _label(tables: Tables, name: str, positive: str | None):
+    values, missing = set(), 0
+    for part in tables.parts([name]):
+        with part.about():
+            values |= columns.values(part.table[name])
+        missing += part.table[name].null_count
+        if len(values) > columns.MOST_LEVELS:
+            break
+    everywhere = _words_of_all([sorted(values), missing])
+    values = sorted({value for found, _ in everywhere for value in found})
+    return columns.label(values, sum(m for _, m in everywhere), name, positive)
+
+
+def _levels(tables: Tables, names, is_test) -> dict[str, list[str]]:
+    """The levels of categories in the training rows, sorted; the first is the base."""
+    found, start = {name: set() for name in names}, 0
+    for part in tables.parts(names) if names else ():
+        stop = start + part.table.num_rows
+        train = slice(None) if is_test is None else np.flatnonzero(~is_test[start:stop])
+        for name in names:
+            column = part.table[name]
+            with part.about():
+                column = column if is_test is None else column.take(train)
+                found[name] |= columns.values(column)
+            columns.check_number(found[name], name)
+        start = stop
+    everywhere = _words_of_all({name: sorted(found[name]) for name in names})
+    levels = {name: {level for a in everywhere for level in a[name]} for name in names}
+    for name in names:
+        columns.check_number(levels[name], name)
+    return {name: sorted(levels[name]) for name in names}
+
+
+def _words_of_all(words) -> list:
+    """What JSON can hold, from each of the processes."""
+    return gathered_words(words) if jax.process_count() > 1 else [words]
+
+
+def _of_all(found):
+    """What all processes have found together."""
+    everywhere = gathered(found) if jax.process_count() > 1 else [found]
+    return reduce(lambda a, b: a.also(b), everywhere)
+
+
+def encode(part: Part, model: Model, weight: str | None = None) -> Rows:
     """The rows of a table as the model sees them, with NaN for what is missing."""
+    table, _, first = part
 
     def column(name: str | None, default: float) -> np.ndarray:
         if name is None:
             return np.full(table.num_rows, default)
-        return columns.numbers(table[name], name)
+        return columns.numbers(table[name], name, first)
 
     for name, known in model.one_hot_levels.items():
         columns.check_levels(table[name], name, known)
-    features = [_values(table[f.column], f) for f in model.features]
+    features = [_values(table[f.column], f, first) for f in model.features]
     features = np.array(features, float).reshape(-1, table.num_rows).T
     labels = column(None, np.nan)
     if model.label.name in table.column_names:
@@ -108,41 +302,44 @@ def encode(table: pa.Table, model: Model, weight: str | None = None) -> Rows:
     return Rows(features, labels, column(weight, 1.0), column(model.offset, 0.0))
 
 
-def _values(column: pa.ChunkedArray, feature: Feature) -> np.ndarray:
+def _values(column, feature: Feature, first: int) -> np.ndarray:
     if feature.level is None:
-        return columns.numbers(column, feature.column)
+        return columns.numbers(column, feature.column, first)
     return np.asarray(pc.equal(columns.texts(column), feature.level))
 
 
-def complete(rows: Rows, model: Model) -> None:
+def complete(rows: Rows, model: Model, first: int = 1) -> None:
     """Put the mean of its column where a number is missing, and refuse what is left."""
     means = [model.imputation_means.get(f.name, np.nan) for f in model.features]
     np.copyto(rows.features, means, where=np.isnan(rows.features))
     named = zip(
         [*model.names, model.offset], [*rows.features.T, rows.offset], strict=True
     )
-    counts = {name: np.sum(~np.isfinite(x)) for name, x in named}
-    wrong = [f"{name} ({count})" for name, count in counts.items() if count]
+    found = {name: np.flatnonzero(~np.isfinite(x)) for name, x in named}
+    wrong = {name: places for name, places in found.items() if places.size}
     if wrong:
+        counts = [f"{name} ({places.size})" for name, places in wrong.items()]
+        row = first + min(places[0] for places in wrong.values())
         raise UserError(
-            f"values are missing (empty, NA or NaN) or infinite in {listed(wrong)} of "
-            f"{rows.labels.size} rows: --impute mean, when the model is fitted, fills "
-            "what is missing of a feature; --exclude leaves a column out"
+            f"values are missing (empty, NA or NaN) or infinite in {listed(counts)} of "
+            f"{rows.labels.size} rows, first in row {row}: --impute mean, when the "
+            "model is fitted, fills what is missing of a feature; --exclude leaves a "
+            "column out"
         )
 
 
-def _plain(table: pa.Table, options: dict) -> list[str]:
+def _plain(tables: Tables, options: dict) -> list[str]:
     """The columns to which no option gives a role."""
     taken = {}
     for role in ROLES:
         option, given = "--" + role.replace("_", "-"), options.get(role) or ()
         names = [given] if isinstance(given, str) else given
-        require(table, names, f"{option}: the table")
+        tables.require(names, f"{option}: the table")
         for name in names:
             other = taken.setdefault(name, option)
             if other != option:
                 raise UserError(f"column {name!r} cannot be both {other} and {option}")
-    plain = [name for name in table.column_names if name not in taken]
+    plain = [name for name in tables.names if name not in taken]
     if "" in plain:
         raise UserError(
             "a column has no name (row numbers, as pandas writes them?): name it, or "
@@ -151,30 +348,21 @@ def _plain(table: pa.Table, options: dict) -> list[str]:
     return plain
 
 
-def _split(labels: np.ndarray, fraction: float, seed: int):
-    """The rows to train on and to test on, of either class alike."""
-    rows = np.arange(labels.size)
+def _split(tables: Tables, label, fraction: float, seed: int) -> np.ndarray | None:
+    """Which rows are for the test, of either class alike."""
     if not fraction:
-        return rows, rows[:0]
+        return None
+    parts = tables.parts([label.name])
+    labels = np.concatenate(
+        [columns.classes(part.table[label.name], label).astype(bool) for part in parts]
+    )
+    is_test = np.zeros(labels.size, bool)
     with about("--test-fraction"):
-        return train_test_split(
-            rows, stratify=labels, test_size=fraction, random_state=seed
+        _, test = train_test_split(
+            np.arange(labels.size),
+            stratify=labels,
+            test_size=fraction,
+            random_state=seed,
         )
-
-
-def _check_weights(rows: Rows) -> None:
-    least, most = rows.weight.min(), rows.weight.max()
-    counts = np.bincount(rows.labels.astype(int), rows.weight, 2)
-    if not (0 <= least <= most < np.inf and counts.min() > 0):  # True for NaN
-        raise UserError(
-            "--weight must be finite, 0 or more, and above 0 in some row of each "
-            f"class, got {least:g} to {most:g}, and class sums {counts}"
-        )
-
-
-def _means(rows: Rows, model: Model) -> dict[str, float]:
-    """The weighted mean of each plain column over the rows in which it is known."""
-    known = np.ma.masked_invalid(rows.features)
-    means = np.ma.average(known, axis=0, weights=rows.weight).filled(np.nan).tolist()
-    named = zip(model.features, means, strict=True)
-    return {feature.name: mean for feature, mean in named if feature.level is None}
+    is_test[test] = True
+    return is_test

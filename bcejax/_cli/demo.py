@@ -11,6 +11,7 @@ from sklearn import datasets, preprocessing
 
 from bcejax import bce_with_logits
 from bcejax._cli import UserError, dataset, picture, report, training
+from bcejax._cli.table import of_table
 
 TOLERANCE = 1e-6  # of the largest component of the gradient, where training stops
 
@@ -68,12 +69,12 @@ def run(optimizer: str, learning_rate, plot, steps: int, l2: float, seed: int) -
     table = pa.table(columns | {"benign": bunch.target})
     with jax.enable_x64(True):
         options = {"label": "benign", "test_fraction": 0.2, "seed": seed}
-        data = dataset.load(table, options, l2=l2, standardized=True)
-        trained = training.train(data.model, data.train, seed)
+        data = dataset.load(of_table(table), options, l2=l2, standardized=True)
+        trained = training.train(data, seed)
     print(report.data(data, "Wisconsin breast cancer"))
 
-    model, exact, y = data.model, trained.fit, jnp.asarray(data.train.labels)
-    x = jnp.asarray(preprocessing.scale(data.train.features))
+    model, exact, rows = data.model, trained.fit, data.all_rows
+    x, y = jnp.asarray(preprocessing.scale(rows.features)), jnp.asarray(rows.labels)
     rate = {"learning_rate": learning_rate} if learning_rate else {}
     loss = partial(objective, features=x, labels=y, l2=l2)
     start = jnp.zeros(x.shape[1] + 1)
@@ -89,9 +90,9 @@ def run(optimizer: str, learning_rate, plot, steps: int, l2: float, seed: int) -
         gap = np.abs(sizes - params[:-1]).max()
         print(f"             largest difference of the coefficients: {gap:.1e}")
     else:
-        print("no optimum  ", *report.doubts(trained, model, data.train.weight))
-    for part, rows in (("training", data.train), ("test", data.test)):
-        print(report.scores(part, model.logits(rows), rows))
+        print("no optimum  ", *report.doubts(trained, model, rows.labels.size))
+    for part, test in (("training", False), ("test", True)):
+        print(report.scores(part, data.scored(test)))
     print("largest coefficients per standard deviation, by the loop and by fit")
     for i in model.largest(10):
         print(f"{params[i]:+10.4f} {sizes[i]:+10.4f}   {model.features[i].name}")

@@ -1,12 +1,12 @@
-"""Files that are written completely or not at all."""
+"""Where a command writes to, and what is said if it cannot."""
 
 import os
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from bcejax import _files
 from bcejax._cli import UserError
 
 
@@ -32,24 +32,11 @@ def check(path: Path | None, endings: Iterable[str] = (), others=()) -> None:
 
 @contextmanager
 def complete(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which takes the place of `path` once it is on the disk.
-
-    It lies in the folder of `path` until then, because only within one file system can
-    a file be renamed in one step.
-    """
-    path = path.resolve()
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    """A file to write into, as of `_files`, and in words what became of it."""
     try:
-        with unfinished.open("xb") as file:
+        with _files.complete(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            unfinished.chmod(path.stat().st_mode)
-        unfinished.replace(path)
     except OSError as error:
         kept = "what it held before is kept" if path.exists() else "there is no file"
         reason = error.strerror or error
         raise UserError(f"{path} could not be written: {reason}; {kept}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)

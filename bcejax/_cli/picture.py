@@ -32,13 +32,12 @@ def draw(path: Path, data: Dataset, excess=()) -> None:
 
 
 def _calibration(panel, data: Dataset) -> None:
-    part, rows = "test", data.test
-    if not rows.labels.size:
-        part, rows = "training", data.train
-    logits, bins = data.model.logits(rows), int(np.clip(rows.labels.size // 15, 2, 10))
+    part, rows = ("test", data.scored(True)) if data.test else ("training", None)
+    rows = rows or data.scored(False)
+    bins = int(np.clip(rows.labels.size // 15, 2, 10))
     # Bins of as many rows each, so that the points also show where predictions lie.
     curve = metrics.calibration(
-        logits, rows.labels, weights=rows.weight, bins=bins, strategy="quantile"
+        rows.logits, rows.labels, weights=rows.weight, bins=bins, strategy="quantile"
     )
     panel.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
     panel.plot(curve.predicted, curve.observed, "o-", color="C0", label="this fit")

@@ -4,7 +4,7 @@ import numpy as np
 
 from bcejax import metrics, sigmoid
 from bcejax._cli import listed
-from bcejax._cli.dataset import Dataset, Rows
+from bcejax._cli.dataset import Dataset, Scored
 from bcejax._cli.model import Model
 from bcejax._cli.training import FOLDS, PENALTIES, Trained
 from bcejax.logistic_regression import _newton
@@ -15,17 +15,19 @@ VAGUE = 1e4  # standard errors of a coefficient per standard deviation, over 1/â
 
 def data(data: Dataset, source) -> str:
     model, train = data.model, data.train
-    positive = np.average(train.labels, weights=train.weight)
+    tested = data.test.rows if data.test else 0
     text = (
         f"data         {source}, label {model.label.name!r}, "
         f"1 = {model.label.positive!r}\n"
-        f"             {train.labels.size} training and {data.test.labels.size} test "
-        f"rows, {len(model.features)} columns, {positive:.1%} positive"
+        f"             {train.rows} training and {tested} test rows, "
+        f"{len(model.features)} columns, {train.classes[1] / train.classes.sum():.1%} "
+        "positive"
     )
     for name, levels in model.one_hot_levels.items():
         text += f"\none-hot      {name!r}: {listed(levels)}, compared with the first"
-    if data.filled:
-        text += f"\nimputed      {data.filled} missing values, by training means"
+    filled = train.missing + (data.test.missing if data.test else 0)
+    if filled:
+        text += f"\nimputed      {filled} missing values, by training means"
     return text
 
 
@@ -52,9 +54,9 @@ def coefficients(trained: Trained, model: Model) -> str:
     )
 
 
-def scores(part: str, logits, rows: Rows, threshold: float = 0.5) -> str:
-    given = logits, rows.labels
-    right = (np.asarray(sigmoid(logits)) >= threshold) == rows.labels
+def scores(part: str, rows: Scored, threshold: float = 0.5) -> str:
+    given = rows.logits, rows.labels
+    right = (np.asarray(sigmoid(rows.logits)) >= threshold) == rows.labels
     measures = {
         "log loss": metrics.log_loss(*given, weights=rows.weight),
         "Brier score": metrics.brier_score(*given, weights=rows.weight),
@@ -64,7 +66,7 @@ def scores(part: str, logits, rows: Rows, threshold: float = 0.5) -> str:
     return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
 
 
-def doubts(trained: Trained, model: Model, weight) -> list[str]:
+def doubts(trained: Trained, model: Model, weight: float) -> list[str]:
     """The reason not to trust the coefficients, or some figures, if there is one."""
     found, escapes, names = trained.fit, trained.escapes, np.array(model.names)
     if found.separated if escapes is None else any(escapes):
@@ -83,7 +85,7 @@ def doubts(trained: Trained, model: Model, weight) -> list[str]:
         most = _newton.MOST_COLUMNS
         return [f"no standard errors for more than {most} columns: they take too long"]
     size = model.column("standard_error") * model.column("scale")
-    size *= np.sqrt(weight.sum())
+    size *= np.sqrt(weight)
     vague = names[~(size < VAGUE)].tolist()
     return vague and [
         f"the data hardly determine the coefficients of {listed(vague)}: columns "

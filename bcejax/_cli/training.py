@@ -7,15 +7,15 @@ the column times the deviation: it is l2 · deviation² on the coefficient of th
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 
 from bcejax import logistic_regression, metrics
 from bcejax._cli import UserError, about
-from bcejax._cli.dataset import Rows
-from bcejax._cli.model import Line, Model
+from bcejax._cli.dataset import Dataset, Rows
+from bcejax._cli.model import Line
 from bcejax.logistic_regression import Fit, Summary
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import is_stored
@@ -24,7 +24,8 @@ from bcejax.logistic_regression._summary import escapes_of
 FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)
 
 # Near what rounding leaves of the gradient; the search ends where it gets no nearer.
-_fit = partial(logistic_regression.fit, tol=1e-10, max_steps=1000)
+PRECISELY = {"tol": 1e-10, "max_steps": 1000}
+_fit = partial(logistic_regression.fit, **PRECISELY)
 
 
 class Trained(NamedTuple):
@@ -34,30 +35,59 @@ class Trained(NamedTuple):
     out_of_fold: float | None  # the loss that chose the penalty, if one was to choose
 
 
-def train(model: Model, rows: Rows, seed: int) -> Trained:
+def train(data: Dataset, seed: int) -> Trained:
     """Fit, and fill the model in."""
-    x, y, weight, offset = rows
-    scaler = StandardScaler().fit(x, sample_weight=weight)
-    units = np.square(scaler.scale_) if model.standardized else 1.0
+    model, moments = data.model, data.moments
+    units = np.square(moments.deviation) if model.standardized else 1.0
     out_of_fold = None
     if model.l2 == "cv":
-        model.l2, out_of_fold = _choose_l2(rows, units, seed)
-    l2, others = model.l2 * units, {"sample_weight": weight, "offset": offset}
+        if data.held is None:
+            raise UserError(
+                "--l2 cv must have all rows in memory, and they take more than it: "
+                "give a number, or raise --memory"
+            )
+        model.l2, out_of_fold = _choose_l2(data.all_rows, units, seed)
+    stored = is_stored(len(model.features))
+    fit = _fit_parts if data.held is None else _fit_rows
     with about("the fit"):
-        found = _fit(x, y, l2=l2, **others)
-    if is_stored(len(model.features)):
-        summary = logistic_regression.summary(found, x, y, names=model.names, **others)
-        escapes = summary.escapes
+        found, summary, escapes = fit(data, model.l2 * units, stored)
+    errors = [None] * (len(model.features) + 1)
+    if summary:
         errors = [line.standard_error for line in summary.coefficients]
-    else:  # the covariance, a d × d matrix, takes minutes
-        summary, errors = None, [None] * (len(model.features) + 1)
-        escapes = escapes_of(found, Given(x, y, l2, **others), True)
     model.intercept = Line(float(found.bias), errors.pop())
-    columns = np.stack([found.weights, scaler.mean_, scaler.scale_], 1).tolist()
+    columns = np.stack([found.weights, *moments[1:]], 1).tolist()
     for feature, error, line in zip(model.features, errors, columns, strict=True):
         feature.standard_error = error
         feature.coefficient, feature.mean, feature.scale = line
     return Trained(found, summary, escapes, out_of_fold)
+
+
+def _fit_rows(data: Dataset, l2, stored: bool):
+    """The fit, its summary unless H is too large, and what escapes."""
+    x, y, weight, offset = data.all_rows
+    others = {"sample_weight": weight, "offset": offset}
+    found = _fit(x, y, l2=l2, **others)
+    if not stored:  # the covariance, a d × d matrix, takes minutes
+        return found, None, escapes_of(found, Given(x, y, l2, **others), True)
+    names = data.model.names
+    summary = logistic_regression.summary(found, x, y, names=names, **others)
+    return found, summary, summary.escapes
+
+
+def _fit_parts(data: Dataset, l2, stored: bool):
+    def batches():
+        weighted, shifted = data.weight is not None, data.model.offset is not None
+        for x, y, weight, offset in data.rows():
+            yield x, y, weight if weighted else None, offset if shifted else None
+
+    several = jax.process_count() > 1
+    found = logistic_regression.fit_batches(
+        batches, l2=l2, across_processes=several, **PRECISELY
+    )
+    if not stored:
+        return found, None, None
+    summary = logistic_regression.summary(found, batches, names=data.model.names)
+    return found, summary, summary.escapes
 
 
 def _choose_l2(rows: Rows, units, seed: int) -> tuple[float, float]:

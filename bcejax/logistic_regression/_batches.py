@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from bcejax.logistic_regression._checkpoint import Checkpoint, Saved, in_words
 from bcejax.logistic_regression._fit import checked_start
 from bcejax.logistic_regression._large import UNSTORED_ROWS
 from bcejax.logistic_regression._newton import (
+    MOST_COLUMNS,
     State,
     is_stored,
     newton_step,
@@ -30,10 +30,9 @@ from bcejax.logistic_regression._passes import (
     model_at,
     shorten,
 )
-from bcejax.logistic_regression._precision import precision_of, rounded
-from bcejax.logistic_regression._problem import Params, Problem, checked_features
-from bcejax.logistic_regression._source import Source
-from bcejax.logistic_regression._stream import Rows, Stream, without_penalty
+from bcejax.logistic_regression._precision import rounded
+from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._stream import Rows, Stream, opened, without_penalty
 from bcejax.logistic_regression._survey import Survey, survey
 
 SOLVERS = "newton", "lbfgs"
@@ -69,16 +68,17 @@ def fit_batches(
     max_steps: int = 100,
     checkpoint: str | os.PathLike | None = None,
     callback: Callable[[Progress], object] | None = None,
+    across_processes: bool = False,
 ) -> Fit:
     """Fit a logistic regression to data that do not fit into memory: `fit` of them all.
 
-    The objective, the tolerance and `converged` are those of `fit`. `separated` is
-    found by one look at the rows and may miss a separation. A step of Newton's method
-    is one pass over the batches, and there are three more: the first
+    The objective, the tolerance, `converged` and `separated` are those of `fit`. A step
+    of Newton's method is one pass over the batches, and there are three more: the first
     finds the scales of the columns, the second the loss at the start, and the last
-    whether the data are separated. The result does not depend on the sizes of the
-    batches, whose rows are put together to chunks of 4 or 8 MB. In memory are two of
-    these, the batch that is read, and some times (d + 1)² numbers.
+    whether the data are separated, for which some data need up to 20 more. The result
+    does not depend on the sizes of the batches, whose rows are put together to chunks
+    of 4 or 8 MB. In memory are two of these, the batch that is read, and some times
+    (d + 1)² numbers.
 
     A thread reads the next rows while JAX works. `make_batches` is called in it, and so
     is its iterator.
@@ -92,9 +92,11 @@ def fit_batches(
         and whether the fit computes in float64.
       l2: scalar or `(d,)`, not negative. Penalty of the weights, as in `fit`.
       fit_intercept: whether there is a bias.
-      init: where to start: a `Fit` or (weights, bias). Zeros by default.
+      init: where to start: a `Fit` or (weights, bias). Zeros by default, and also if
+        the loss of zeros is less.
       solver: "newton", or "lbfgs", which does without the Hessian until the end. With
-        2,000 columns or more it is always used, and the decrement is that of a sample.
+        2,000 columns or more it is always used, the decrement is that of a sample, and
+        `separated`, found by one look at the rows, may miss a separation.
       tol: stop when no component of the gradient exceeds this, and none exceeds 100 tol
         per standard deviation of its column.
       max_steps: stop after so many steps.
@@ -102,6 +104,10 @@ def fit_batches(
         file. A fit that was killed goes on from there when it is called again with the
         same data and options, and has the same result to the last bit. The file stays.
       callback: called with a `Progress` after each pass but the last.
+      across_processes: whether each process of `jax.distributed.initialize` calls this
+        with batches of its own, perhaps of no rows, and the same options. All get the
+        fit of all rows. They exchange sums once per pass. Without a checkpoint, and for
+        fewer than 2,000 columns.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -127,20 +133,29 @@ def fit_batches(
             if callback is not None:
                 callback(progress)
 
-    source = Source(make_batches, l2)
-    with ThreadPoolExecutor(1) as pool:
-        given, names = pool.submit(source.first).result()
-        with precision_of(given, init, tol, max_steps):
-            columns = given.features.shape[1]
-            dtype = jax.eval_shape(checked_features, given.features).dtype
-            stream = Stream(source, columns, names, dtype, pool)
-            start = checked_start(init, jnp.zeros((1, columns), dtype), fit_intercept)
-            l2 = jnp.asarray(given.l2, dtype)
-            asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
-            place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
-            model, seen = in_passes(stream, asked, place or None, tell)
-    options = Options(fit_intercept, seen.weighted, seen.shifted, names)
+    if across_processes and checkpoint is not None:
+        raise ValueError("a checkpoint is of one process: across_processes has none.")
+    others = init, tol, max_steps
+    with opened(make_batches, l2, None, across_processes, others) as (stream, l2):
+        check_processes(stream)
+        like = jnp.zeros((1, stream.columns), stream.dtype)
+        start = checked_start(init, like, fit_intercept)
+        asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
+        place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
+        model, seen = in_passes(stream, asked, place or None, tell)
+    names = stream.names
+    options = Options(
+        fit_intercept, seen.weighted, seen.shifted, names, across_processes
+    )
     return rounded(model)._replace(options=options)
+
+
+def check_processes(stream: Stream) -> None:
+    if stream.across_processes and not is_stored(stream.columns):
+        raise ValueError(
+            f"across_processes is for fewer than {MOST_COLUMNS + 1} columns, got "
+            f"{stream.columns}: what is said at the end takes a sample of the rows."
+        )
 
 
 class Asked(NamedTuple):
@@ -169,13 +184,15 @@ def in_passes(
         tell(progress_of(stream, seen, search))
 
     saved = checkpoint.read() if checkpoint else None
-    seen = saved.survey if saved else survey(stream, asked.fit_intercept)
-    stream.known, stream.total = seen.fingerprint, seen.weight
     start, l2, fit_intercept, tol, max_steps, solver = asked
+    seen = saved.survey if saved else survey(stream, start, fit_intercept)
+    stream.total = seen.weight
+    start = better_start(start, l2, max_steps, seen.losses)
     newton = solver == "newton" and is_stored(stream.columns)
     options = tol, max_steps, fit_intercept, newton
     setting, search = begin(seen.mean, seen.deviation, start, l2, *options)
     if saved:
+        stream.known = seen.fingerprint
         stream.passes, stream.known_by = saved.passes, f"in {checkpoint}"
         search = jax.tree.unflatten(jax.tree.structure(search), saved.search)
     else:
@@ -189,6 +206,17 @@ def in_passes(
         note(search)
     step = search.step if newton else step_at(stream, setting, search.state)
     return model_at(stream, setting, search.state, step), seen
+
+
+def better_start(start: Params, l2, max_steps, losses: np.ndarray) -> Params:
+    """The start, or 0 if that is better: `_fit.better_start`, of losses that are known.
+
+    A start whose loss is NaN stays.
+    """
+    of_penalty = jnp.sum(l2 / 2 * jnp.square(start.weights))
+    if max_steps > 0 and losses[1] < losses[0] + of_penalty:
+        return jax.tree.map(jnp.zeros_like, start)
+    return start
 
 
 def progress_of(stream: Stream, seen: Survey, search: Search) -> Progress:

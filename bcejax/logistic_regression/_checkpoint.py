@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -21,12 +20,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bcejax._files import PARTIAL, complete
 from bcejax.logistic_regression._fingerprint import Fingerprint
 from bcejax.logistic_regression._survey import Survey
 
-FORMAT = 1  # another one wherever what is saved, or computed from it, changes
+FORMAT = 2  # another one wherever what is saved, or computed from it, changes
 NAME = "fit.npz"
-PARTIAL = ".partial"
 OLD = 3600  # seconds, after which a partial file is that of a run which was killed
 
 
@@ -43,7 +42,7 @@ class Checkpoint:
         self.path = Path(directory) / NAME
         self.options = {"format": str(FORMAT), **options}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        for partial in self.path.parent.glob(f"{NAME}*{PARTIAL}"):
+        for partial in self.path.parent.glob(f".{NAME}.*{PARTIAL}"):
             if time.time() - partial.stat().st_mtime > OLD:
                 partial.unlink(missing_ok=True)
 
@@ -85,7 +84,8 @@ class Checkpoint:
         memory = io.BytesIO()
         np.savez(memory, options=np.array(json.dumps(self.options)), **arrays_of(saved))
         try:
-            write_atomically(self.path, memory.getbuffer())
+            with complete(self.path) as file:
+                file.write(memory.getbuffer())
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -111,30 +111,12 @@ def saved_of(arrays: dict) -> Saved:
             float(arrays["weight"]),
             arrays["mean"],
             arrays["deviation"],
+            arrays["losses"],
             bool(arrays["weighted"]),
             bool(arrays["shifted"]),
         ),
         [arrays[name] for name in sorted(arrays) if name.startswith("search")],
     )
-
-
-def write_atomically(path: Path, content) -> None:
-    number, partial = tempfile.mkstemp(PARTIAL, NAME, path.parent)
-    try:
-        with open(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(number)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # elsewhere a directory cannot be opened
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def in_words(value) -> str:

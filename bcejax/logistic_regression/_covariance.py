@@ -15,9 +15,8 @@ with g_c = Σ wᵢ gᵢ over the rows of one of G groups. Weights count rows: 2 
 twice, in all kinds.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +27,26 @@ from jax.typing import ArrayLike
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._compiled import AT_ONCE, compiled
-from bcejax.logistic_regression._fit import logits_of_model
-from bcejax.logistic_regression._given import Given, is_sound, read_again, refuse
+from bcejax.logistic_regression._covariance_batches import covariance_in_passes
+from bcejax.logistic_regression._design import (
+    Design,
+    design_of,
+    factor_of,
+    information_of_penalty,
+    information_of_rows,
+    inverse_root,
+    scores_of_rows,
+    variance_of,
+)
+from bcejax.logistic_regression._fit import check_columns, logits_of_model
+from bcejax.logistic_regression._given import (
+    Given,
+    check_options,
+    checked_intercept,
+    is_sound,
+    read_again,
+    refuse,
+)
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._problem import (
@@ -38,24 +55,17 @@ from bcejax.logistic_regression._problem import (
     checked_problem,
     total_weight,
 )
-from bcejax.logistic_regression._rows import HIGHEST, sum_over_rows
-from bcejax.logistic_regression._scaling import (
-    Scaling,
-    moments,
-    positive_or_one,
-    varies,
-)
+from bcejax.logistic_regression._rows import sum_over_rows
+from bcejax.logistic_regression._scaling import moments, positive_or_one
+from bcejax.logistic_regression._stream import opened
 
 KINDS = "fisher", "sandwich", "HC1", "cluster"
-LOST = 4  # roundings of the features that may account for all of a direction
-
-dot = partial(jnp.matmul, precision=HIGHEST)
 
 
 def covariance(
     model: Fit,
-    features: ArrayLike,
-    labels: ArrayLike,
+    features: ArrayLike | Callable[[], Iterable],
+    labels: ArrayLike | None = None,
     *,
     l2: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
@@ -81,8 +91,10 @@ def covariance(
 
     Args:
       model: the minimiser, of d features.
-      features: `(n, d)`, real.
-      labels: `(n,)`, real. Class 0 or 1, or a probability.
+      features: `(n, d)`, real; or the `make_batches` of `fit_batches`, in which labels,
+        weights and offsets are. It is called once to look at the first batch, and three
+        times, or four for "sandwich" and "HC1". Not within jit or vmap.
+      labels: `(n,)`, real. Class 0 or 1, or a probability. None for batches.
       l2: scalar or `(d,)`, not negative; that of the fit by default.
       sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
       offset: `(n,)` or a scalar.
@@ -93,7 +105,7 @@ def covariance(
       `(d + 1, d + 1)`, or `(d, d)` without a bias, in the dtype of the fit. Its unit is
       that of coefficient × coefficient.
     Raises:
-      TypeError: if an argument is not real.
+      TypeError: if an argument is not real, or is given beside batches that hold it.
       ValueError: if a shape does not fit that of `features`, for an unknown kind, for
         "cluster" without groups and groups without it, or for options that are not
         those of the fit. Outside jit and vmap also for a value
@@ -110,6 +122,13 @@ def covariance(
       (1982), 1-25. K.-Y. Liang and S. L. Zeger, Longitudinal data analysis using
       generalized linear models, Biometrika 73 (1986), 13-22.
     """
+    if callable(features):
+        beside = {"labels": labels, "sample_weight": sample_weight, "offset": offset}
+        beside["groups"] = groups
+        result, _ = covariance_of_batches(
+            model, features, beside, l2, fit_intercept, kind
+        )
+        return rounded(result)
     given, names, fit_intercept = read_again(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
@@ -122,10 +141,39 @@ def covariance(
     return rounded(result)
 
 
-def codes_of(groups: ArrayLike | None, kind: str, given: Given):
-    """The groups as integers from 0, one for each row; None without groups."""
+def check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind must be {', '.join(map(repr, KINDS))}, got {kind!r}.")
+
+
+def covariance_of_batches(model: Fit, make_batches, beside, l2, fit_intercept, kind):
+    """The covariance, and what the rows say of the losses."""
+    for name, value in beside.items():
+        if value is not None:
+            raise TypeError(
+                f"{name} must be a part of each batch, but is given beside them."
+            )
+    check_kind(kind)
+    options = model.options
+    if kind == "cluster" or options.firth or options.class_weight is not None:
+        raise ValueError(
+            "batches are for fits without Firth's penalty and class weights, and for "
+            f'other kinds than "cluster", got {options} and {kind!r}.'
+        )
+    fit_intercept = checked_intercept(model, fit_intercept)
+    l2 = model.l2 if l2 is None else l2
+    with opened(
+        make_batches, l2, options.columns, options.across_processes, (model,)
+    ) as (stream, l2):
+        check_columns(model, stream.columns)
+        result, seen = covariance_in_passes(model, stream, l2, fit_intercept, kind)
+    check_options(model, {"sample_weight": seen.weighted, "offset": seen.shifted})
+    return result, seen.tally
+
+
+def codes_of(groups: ArrayLike | None, kind: str, given: Given):
+    """The groups as integers from 0, one for each row; None without groups."""
+    check_kind(kind)
     if (groups is None) == (kind == "cluster"):
         raise ValueError(
             'groups must be given with kind "cluster", and with no other kind, '
@@ -153,19 +201,14 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind, groups=None):
     total = total_weight(sample_weight, data)
     logits = fitted_logits(model, data)
     design, root, lost, top = rooted_design(data, logits, fit_intercept)
-    spread = dot(design.back, root)
-    if kind == "fisher":
-        known = dot(spread, spread.T) / top
-    else:
-        slope = bce_dx(logits, data.labels, None)
-        weights = jnp.asarray(model.weights, slope.dtype)
-        pull = dot(data.l2 / top * weights, design.back[: weights.size])
-        scores = dot((slope / top)[:, None] * design.columns + pull, root)
+    middle = None
+    if kind != "fisher":
+        slope = bce_dx(logits, data.labels, None) / top
+        pull = data.l2 / top * jnp.asarray(model.weights, slope.dtype)
+        scores = scores_of_rows(design, data, root, slope, pull)
         determined = jnp.sum(jnp.any(root != 0, 0))
         middle = middle_of(kind, scores, data.share, total, determined, groups)
-        known = dot(dot(spread, middle), spread.T)
-    infinite = infinities(dot(design.back, lost), design.back)
-    variance = known / total + infinite
+    variance = variance_of(design, root, lost, middle, top, total)
     # Features that are not finite have shown in the share of a row or in its logit.
     rows = jnp.where(data.share != 0, data.share + logits, 0)
     return variance, logits, is_sound(given, rows)
@@ -175,8 +218,7 @@ def middle_of(kind: str, scores, share, total, k, groups) -> jax.Array:
     """Σ sᵢ gᵢ gᵢᵀ, or W Σ_c g_c g_cᵀ with g_c = Σ sᵢ gᵢ, times its factor."""
     weighted = share[:, None] * scores
     if kind != "cluster":
-        factor = total / (total - k) if kind == "HC1" else 1
-        return factor * sum_over_rows(scores, weighted)
+        return factor_of(kind, total, k) * sum_over_rows(scores, weighted)
     of_groups = jax.ops.segment_sum(weighted, groups, len(share))
     count = jnp.sum(jax.ops.segment_max(share, groups, len(share)) > 0)
     factor = count / (count - 1) * (total - 1) / (total - k)
@@ -196,10 +238,11 @@ def rooted_design(data: Problem, logits, fit_intercept: bool):
     curvature, l2 = curvature / top, data.l2 / top
     design = centred_design(data, curvature, l2, fit_intercept)
 
+    columns = design.columns(data)
+
     def information(basis):
-        rows = dot(design.columns, basis)
-        of_rows = sum_over_rows(rows, curvature[:, None] * rows)
-        return of_rows + dot(basis.T, design.penalty[:, None] * basis)
+        of_rows = information_of_rows(columns, curvature, basis)
+        return of_rows + information_of_penalty(design, basis)
 
     return design, *inverse_root(information, design.rounding), top
 
@@ -210,83 +253,9 @@ def fitted_logits(model: Fit, data: Problem) -> jax.Array:
     return logits_of_model(Params(weights, bias), data.features) + data.offset
 
 
-class Design(NamedTuple):
-    """The features, and ones for the bias, centred and scaled to an information of 1.
-
-    Centred, a column of 1990 ± 10 and the bias do not look alike to float32.
-    """
-
-    columns: jax.Array  # (n, k)
-    penalty: jax.Array  # (k,), of the square of each coefficient
-    back: jax.Array  # (k, k), from these coefficients to those of the features
-    rounding: jax.Array  # (k,), size of a rounding error in each column, over eps
-
-
 def centred_design(data: Problem, curvature, l2, fit_intercept: bool) -> Design:
     # Any coordinates lead to the same covariance: to a derivative they are constants.
-    weight, ridge = stop_gradient((curvature, l2))
+    weight = stop_gradient(curvature)
     total = positive_or_one(weight.sum())
     weighted = stop_gradient(data._replace(share=weight / total))
-    mean, deviation = moments(weighted, fit_intercept)
-    varying = varies(mean, deviation)
-    centred = jnp.sqrt(total) * jnp.where(varying, deviation, 0)
-    plain = jnp.sqrt(total) * jnp.hypot(mean, deviation)
-    length = jnp.hypot(centred, jnp.sqrt(ridge))
-    unit = 1 / jnp.where(length > 0, length, positive_or_one(plain))
-    at = Scaling(mean, unit, jax.lax.rsqrt(total))
-
-    columns = jnp.where(jnp.append(varying, True), at.rows(data), 0)
-    penalty = jnp.append(l2 * jnp.square(unit), 0)
-    rounding = jnp.append(jnp.where(varying, plain * unit, 1), 1)
-    k = unit.size + fit_intercept  # without a bias all but the last
-    return Design(columns[:, :k], penalty[:k], at.matrix()[:k, :k], rounding[:k])
-
-
-def inverse_root(information: Callable, rounding: jax.Array):
-    """Of C = information(I), B and D: B Bᵀ is C's pseudo-inverse, D what C ignores.
-
-    `information` maps a basis V to VᵀCV. Orthonormal directions are ignored if rounding
-    the features could account for all of them; they are columns of D, others are 0.
-
-    C squares the condition of the columns that it is made of. It is therefore taken
-    twice, the second time in a basis in which it is nearly the identity and keeps the
-    digits that the first has lost. R is that of a QR decomposition of the columns,
-    found by sums over rows, which may be sharded:
-
-        C  = V Λ Vᵀ,    S = √Λ                                          (1)
-        C₂ = information(V S⁻¹) = T M Tᵀ,    so that C = V S C₂ S Vᵀ    (2)
-        R  = √M Tᵀ S Vᵀ,    RᵀR = C,    R = U Σ Wᵀ                      (3)
-        B  = W Σ⁻¹,    B Bᵀ = W Σ⁻² Wᵀ = C⁺                             (4)
-
-    and D are the columns of W whose σ is lost. At last
-
-        BᵀCB = L Lᵀ,    B ← B L⁻ᵀ                                       (5)
-
-    makes BᵀCB = I whatever rounding did to B before, and carries the derivative.
-    """
-    eps = jnp.finfo(rounding.dtype).eps
-    once = information(jnp.eye(rounding.size, dtype=rounding.dtype))
-    values, v = jnp.linalg.eigh(stop_gradient(once))  # (1)
-    size = jnp.sqrt(jnp.maximum(values, eps))
-    again = information(v / size)
-    values, turn = jnp.linalg.eigh(stop_gradient(again))  # (2)
-    inward = size[:, None] * v.T  # S Vᵀ
-    r = jnp.sqrt(jnp.maximum(values, 0))[:, None] * dot(turn.T, inward)
-    _, sizes, right = jnp.linalg.svd(r)  # (3)
-    is_lost = sizes <= LOST * eps * stop_gradient(dot(jnp.abs(right), rounding))
-    root = jnp.where(is_lost, 0, right.T / jnp.where(is_lost, 1, sizes))  # (4)
-    inward = dot(inward, root)  # S Vᵀ B, so that BᵀCB is C₂ between two of these
-    product = dot(inward.T, dot(again, inward))
-    lower = jnp.linalg.cholesky(product + jnp.diag(jnp.where(is_lost, 1.0, 0.0)))
-    root = jax.scipy.linalg.solve_triangular(lower, root.T, lower=True).T  # (5)
-    return root, jnp.where(is_lost, right.T, 0)
-
-
-def infinities(lost: jax.Array, back: jax.Array) -> jax.Array:
-    """±∞ where a covariance grows along the lost directions, 0 elsewhere."""
-    eps = jnp.finfo(lost.dtype).eps
-    lost = stop_gradient(lost / jnp.linalg.norm(back, axis=1, keepdims=True))
-    moved = jnp.linalg.norm(lost, axis=1, keepdims=True) > jnp.sqrt(eps)
-    lost = jnp.where(moved, lost, 0)
-    product = dot(lost, lost.T)
-    return jnp.where(jnp.abs(product) > eps, jnp.copysign(jnp.inf, product), 0)
+    return design_of(*moments(weighted, fit_intercept), total, l2, fit_intercept)

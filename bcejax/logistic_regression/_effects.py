@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._compiled import AT_ONCE, compiled
-from bcejax.logistic_regression._covariance import codes_of, compiled_covariance, dot
+from bcejax.logistic_regression._covariance import codes_of, compiled_covariance
+from bcejax.logistic_regression._design import dot
 from bcejax.logistic_regression._given import read_again, refuse
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of, rounded

@@ -18,7 +18,7 @@ from bcejax.logistic_regression._firth import check_firth, fit_with_firth
 from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
 from bcejax.logistic_regression._newton import from_point, from_state, minimise
-from bcejax.logistic_regression._objective import objective, penalty_curvature
+from bcejax.logistic_regression._objective import objective, stretch_at_zero
 from bcejax.logistic_regression._outcome import (
     Fit,
     Found,
@@ -207,7 +207,7 @@ def by_newton(data: Problem, sample: Sample, start: Params, tol, max_steps) -> F
 def by_lbfgs(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
     """L-BFGS in coordinates in which the curvature at logits of 0 is about 1."""
     at = sample.at
-    root = jnp.sqrt(1 / 4 + penalty_curvature(data, at))
+    root = stretch_at_zero(data, at)
     state = descend(
         "lbfgs",
         root * at.point(start),
@@ -309,16 +309,20 @@ def predict_logits(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Arra
 
 def logits_of_model(model: Fit | MultinomialFit | Params, features) -> jax.Array:
     features = checked_features(features)
+    check_columns(model, features.shape[1])
+    return linear(Params(model.weights, model.bias), features)
+
+
+def check_columns(model: Fit | MultinomialFit | Params, columns: int) -> None:
     if model.weights.ndim != (2 if isinstance(model, MultinomialFit) else 1):
         raise ValueError(
             f"model must hold one, got weights {model.weights.shape}: vmap over fits."
         )
-    if features.shape[1] != len(model.weights):
+    if columns != len(model.weights):
         raise ValueError(
             f"features must have the {len(model.weights)} columns of the fit, "
-            f"got shape {features.shape}."
+            f"got {columns}."
         )
-    return linear(Params(model.weights, model.bias), features)
 
 
 def predict_probs(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Array:

@@ -75,22 +75,34 @@ def read_again(
 
     l2 and `fit_intercept` are those of the fit if they are None.
     """
+    fit_intercept = checked_intercept(model, fit_intercept)
+    given = {"sample_weight": sample_weight, "offset": offset}
+    check_options(model, {name: value is not None for name, value in given.items()})
     options = model.options
-    there = {"sample_weight": options.weighted, "offset": options.shifted}
-    for name, value in (("sample_weight", sample_weight), ("offset", offset)):
-        if there[name] and value is None:
-            raise ValueError(f"{name} must be given: the model was fitted with one.")
-    if fit_intercept not in (None, options.fit_intercept):
-        raise ValueError(
-            f"fit_intercept must be {options.fit_intercept}, as in the fit, "
-            f"got {fit_intercept}."
-        )
     if options.firth and l2 is not None:
         check_no_l2(l2)
     l2 = model.l2 if l2 is None else l2
-    given, names = read(features, labels, l2, sample_weight, offset, options.columns)
-    given = given.by_class(options.class_weight)
-    return given, names, options.fit_intercept
+    data, names = read(features, labels, l2, sample_weight, offset, options.columns)
+    return data.by_class(options.class_weight), names, fit_intercept
+
+
+def check_options(model: Fit, there: dict[str, bool]) -> None:
+    """That weights and an offset are there if the fit had them."""
+    options = model.options
+    had = {"sample_weight": options.weighted, "offset": options.shifted}
+    for name, given in there.items():
+        if had[name] and not given:
+            raise ValueError(f"{name} must be given: the model was fitted with one.")
+
+
+def checked_intercept(model: Fit, fit_intercept: bool | None) -> bool:
+    """Whether the fit has a bias; None agrees with either."""
+    has = model.options.fit_intercept
+    if fit_intercept not in (None, has):
+        raise ValueError(
+            f"fit_intercept must be {has}, as in the fit, got {fit_intercept}."
+        )
+    return has
 
 
 def check_no_l2(l2) -> None:

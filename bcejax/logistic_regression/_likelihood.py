@@ -4,6 +4,8 @@ On the host, in float64: NumPy takes a millisecond for a thousand rows, and XLA 
 second to compile these sums.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, xlogy
@@ -12,12 +14,53 @@ from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._outcome import Fit
 
 
-def totals_of(logits, given: Given) -> tuple[float, ...]:
-    """Σ w, and Σ w times the losses and the divergences, of the fit and of the null.
+class Totals(NamedTuple):
+    weight: float  # Σ w
+    loss: float  # Σ w ℓ
+    null_loss: float  # the same of the best constant, in the place of the features
+    divergence: float  # Σ w KL(y ‖ σ(x))
+    null_divergence: float
 
-    In the order Σ w, two losses, two divergences. The null model has the best constant
-    in the place of the features.
-    """
+
+class Tally(NamedTuple):
+    """Sums over rows, or over a part of them."""
+
+    weight: float  # Σ w
+    positive: float  # Σ w y
+    negative: float  # Σ w (1 − y)
+    loss: float  # Σ w ℓ
+    entropy: float  # Σ w H(y), by which a loss exceeds a divergence
+
+    @staticmethod
+    def of_none() -> "Tally":
+        return Tally(0.0, 0.0, 0.0, 0.0, 0.0)
+
+    @staticmethod
+    def of(logits, y, w) -> "Tally":
+        counts = w > 0
+        x, y, w = (np.asarray(a, np.float64)[counts] for a in (logits, y, w))
+        entropy = -xlogy(y, y) - xlogy(1 - y, 1 - y)
+        of_rows = y, 1 - y, losses(x, y), entropy
+        return Tally(float(w.sum()), *(float(w @ a) for a in of_rows))
+
+    def also(self, other: "Tally") -> "Tally":
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def totals(self, null_loss: float | None = None) -> Totals:
+        """With the sum of the null losses, unless there is no offset."""
+        if null_loss is None:
+            sums = np.array([self.positive, self.negative])
+            null_loss = -float(np.sum(xlogy(sums, sums / self.weight)))
+        return Totals(
+            self.weight,
+            self.loss,
+            null_loss,
+            self.loss - self.entropy,
+            null_loss - self.entropy,
+        )
+
+
+def totals_of(logits, given: Given) -> Totals:
     x, y, w, offset = (
         np.broadcast_to(np.asarray(a, np.float64), np.shape(logits))
         for a in (logits, given.labels, given.weight_or_1, given.offset_or_0)
@@ -25,11 +68,7 @@ def totals_of(logits, given: Given) -> tuple[float, ...]:
     counts = w > 0
     x, y, w, offset = (a[counts] for a in (x, y, w, offset))
     null = offset + best_constant(y, w, offset)
-    of_rows = [losses(x, y), losses(null, y)]
-    # KL(y ‖ σ(x)) is the loss without the entropy of y.
-    entropy = -xlogy(y, y) - xlogy(1 - y, 1 - y)
-    of_rows += [loss - entropy for loss in of_rows]
-    return float(w.sum()), *(float(w @ a) for a in of_rows)
+    return Tally.of(x, y, w).totals(float(w @ losses(null, y)))
 
 
 def losses(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -139,7 +139,7 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
 
     def advance(search):
         state, norm, step, longest, ridge, idle, difference, far, _ = search
-        promised = -(step @ state.gradient) / 2  # half the square of the decrement
+        start = state
         trial = line_search(function.value_and_gradient, state, step, longest)
         norm_of_trial = norm_by_deviations(at, trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
@@ -151,9 +151,7 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
             partial(jnp.where, idle | (trial.falls & take)), moved, (state, norm)
         )
         state = state._replace(steps=steps)
-        # Columns that are nearly collinear may promise much by a tiny gradient.
-        much = promised > jnp.maximum(NEAR * jnp.abs(state.loss), tol)
-        far = jnp.where(idle, far, much)
+        far = jnp.where(idle, far, is_far(start, step, state.loss, tol))
         left = jnp.where(far, jnp.inf, norm)
         more = difference & unfinished(left, steps, tol, max_steps)
 
@@ -169,6 +167,15 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
         return Search(state, norm, step, longest, ridge, idle, difference, far, more)
 
     return jax.lax.while_loop(lambda search: search.goes_on, advance, start)
+
+
+def is_far(state: State, step: jax.Array, loss: jax.Array, tol) -> jax.Array:
+    """Whether a step from the state, which led to this loss, promised much.
+
+    Columns that are nearly collinear may promise much by a tiny gradient.
+    """
+    promised = -(step @ state.gradient) / 2  # half the square of the decrement
+    return promised > jnp.maximum(NEAR * jnp.abs(loss), tol)
 
 
 def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:

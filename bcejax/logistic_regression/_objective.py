@@ -139,3 +139,8 @@ def penalty_curvature(data: Problem, at: Scaling) -> jax.Array:
     of_weights = jnp.square(jnp.sqrt(data.l2) * at.unit)
     most = MOST_PENALTY * jnp.finfo(of_weights.dtype).max
     return jnp.append(jnp.minimum(of_weights, most), 0)
+
+
+def stretch_at_zero(data: Problem, at: Scaling) -> jax.Array:
+    """By what to multiply a point so that the curvature at logits of 0 is about 1."""
+    return jnp.sqrt(1 / 4 + penalty_curvature(data, at))  # σ(0) σ(−0) is 1/4

@@ -4,8 +4,8 @@ A search of any solver stops
 
   at the tolerance  when no component of the gradient exceeds `tol`, and none
                     PER_DEVIATION · tol per deviation of its column, as the component
-                    of a column of scale 1e-6 is always tiny. Newton's method in memory
-                    goes on all the same while its last step promised much (`NEAR`);
+                    of a column of scale 1e-6 is always tiny. Newton's method goes on
+                    all the same while its last step promised much (`is_far`);
   at the rounding   of the loss, for Newton's method: when a step makes no difference
                     any more (`progress`);
   at `max_steps`    or when the gradient is NaN.
@@ -13,8 +13,8 @@ A search of any solver stops
 Near the optimum what is left to gain is gᵀH⁻¹g / 2, half the square of the Newton
 decrement. The fit has converged if the tolerance is met and what is left is at most the
 share LEFT of the loss, or `tol` if that is more; or if what is left is within the
-rounding of the loss. And the data must not be separated (`_overlap`, or `_moves` for
-batches), in which case there is no optimum.
+rounding of the loss. And the data must not be separated (`_overlap`, and
+`_looks` for batches), in which case there is no optimum.
 """
 
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ class Options:
       columns: names of the features, if they came as a table.
       firth: whether Firth's penalty was in the objective.
       class_weight: "balanced", or the weights of the classes 0 and 1, if they had any.
+      across_processes: whether each of several processes had a part of the rows.
     """
 
     fit_intercept: bool = True
@@ -56,6 +57,7 @@ class Options:
     columns: tuple[str, ...] | None = None
     firth: bool = False
     class_weight: ClassWeight = None
+    across_processes: bool = False
 
 
 class Fit(NamedTuple):

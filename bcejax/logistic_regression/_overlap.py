@@ -34,6 +34,7 @@ from bcejax.logistic_regression._newton import State, newton_step
 from bcejax.logistic_regression._outcome import Shown
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
+from bcejax.logistic_regression._scaling import Scaling
 
 HALF = 0.5  # a logit: less is less than 1, whatever the rounding
 BACK = 1e-6  # of the largest move, by which rounding may move a row to the wrong side,
@@ -60,10 +61,8 @@ def shown(data: Problem, sample: Sample, params: Params) -> Shown:
     """What is known of the data where a search has ended."""
     rows, at = sample
     parts = (data,) if rows is data else (data, rows)
-    free = at._replace(unit=jnp.where(data.l2 > 0, 0, at.unit))
+    free = without_penalised(at, data.l2)
     most_steps = MOST_STEPS if rows is data else STEPS_OF_SAMPLE
-    digits = float(-np.log(jnp.finfo(data.features.dtype).eps))
-
     none = jnp.zeros_like(at.intercept)
 
     def goes_on(view: View):
@@ -82,8 +81,8 @@ def shown(data: Problem, sample: Sample, params: Params) -> Shown:
         moves = [counted(linear(here.params(step), p.features), p) for p in parts]
         overlaps, separated = verdicts(data, moves[0])
         # The first step may move what is penalised, and rows may be too far to count.
-        near = jnp.max(own_side(data) * view.logits[0]) <= FIRST * digits
-        most = jnp.where(first, BEGIN, DEPTH * digits)
+        near = jnp.max(own_side(data) * view.logits[0]) <= near_enough(data.share.dtype)
+        most = jnp.where(first, BEGIN, deepest(data.share.dtype))
         after = [
             moved(p, v, jnp.where(first, 0, move), most)
             for p, v, move in zip(parts, view.logits, moves, strict=True)
@@ -101,6 +100,25 @@ def shown(data: Problem, sample: Sample, params: Params) -> Shown:
     view = View(tuple(logits), jnp.int32(0), no, all_on_their_side(data, params), none)
     view = jax.lax.while_loop(goes_on, look, view)
     return Shown(view.separated, view.decrement)
+
+
+def without_penalised(at: Scaling, l2: jax.Array) -> Scaling:
+    """Coordinates in which only the weights without a penalty, and the bias, move."""
+    return at._replace(unit=jnp.where(l2 > 0, 0, at.unit))
+
+
+def near_enough(dtype) -> float:
+    """How far a row may be on its own side for its α to count at the first step."""
+    return FIRST * digits_of(dtype)
+
+
+def deepest(dtype) -> float:
+    """How far a row may go afterwards."""
+    return DEPTH * digits_of(dtype)
+
+
+def digits_of(dtype) -> float:
+    return float(-np.log(jnp.finfo(dtype).eps))
 
 
 def slope_at_offset(data: Problem) -> Params:
@@ -144,8 +162,12 @@ def moved(data: Problem, logits, move, top) -> jax.Array:
 def verdicts(data: Problem, move: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Whether a step shows that the data overlap, and that they are separated."""
     gain = gain_of_rows(data, move)
-    most = jnp.max(gain)
-    ahead = jnp.min(gain) >= -allowed_back(gain.dtype) * most
+    return verdicts_of(jnp.max(gain), jnp.min(gain))
+
+
+def verdicts_of(most: jax.Array, least: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same, of the largest and the least gain of all rows."""
+    ahead = least >= -allowed_back(most.dtype) * most
     return most < HALF, (most >= HALF) & ahead
 
 

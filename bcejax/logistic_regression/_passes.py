@@ -18,11 +18,13 @@ import numpy as np
 import optax
 
 from bcejax.logistic_regression._first_order import MEMORY
-from bcejax.logistic_regression._moves import Moves, are_separated, moves_of_rows
+from bcejax.logistic_regression._looks import are_separated, params_of
 from bcejax.logistic_regression._newton import (
     SHORTEST,
     State,
     falls,
+    is_far,
+    is_stored,
     length_by_curvature,
     step_of_hessian,
     value_and_gradient,
@@ -33,6 +35,7 @@ from bcejax.logistic_regression._objective import (
     objective,
     penalty,
     penalty_curvature,
+    stretch_at_zero,
 )
 from bcejax.logistic_regression._outcome import (
     Fit,
@@ -50,7 +53,6 @@ from bcejax.logistic_regression._stream import Rows, Stream, without_penalty
 from bcejax.logistic_regression._sums import Total
 
 SHORTER = SHORTEST ** np.linspace(0, 1, 21)[1:]  # lengths 1/2, 1/4, … of a step
-CURVATURE = 1 / 4  # of a loss, σ(x) σ(−x), at a logit of 0
 
 lbfgs = optax.scale_by_lbfgs(memory_size=MEMORY)
 
@@ -117,15 +119,13 @@ def evaluate(stream: Stream, setting: Setting, point: jax.Array, stored: bool) -
     one, d = (np.empty(shape, point.dtype) for shape in ((), len(point)))
     square = np.empty(2 * d.shape, point.dtype) if stored else None
     total = Total.of_none((one, d, one, square))
-    for chunk in stream.chunks():
-        total = add_sums(total, chunk.rows, setting.at, point, stored)
-        jax.block_until_ready(total)
-    return total
+    return stream.fold(add_sums, total, setting.at, point)
 
 
-@partial(jax.jit, static_argnames="stored")
-def add_sums(total, rows: Rows, at: Scaling, point: jax.Array, stored: bool) -> Total:
+@jax.jit
+def add_sums(total: Total, rows: Rows, at: Scaling, point: jax.Array) -> Total:
     data = without_penalty(rows)
+    stored = total.sum[-1] is not None
     curvature = jnp.sum(curvature_of_rows(at.params(point), data))
     h = hessian(data, at, point) if stored else None
     return total.plus((*value_and_gradient(data, at)(point), curvature, h))
@@ -156,10 +156,12 @@ def advance(search: Search, total: Total, setting: Setting, newton: bool) -> Sea
     if newton:
         step, memory = step_of_hessian(found.hessian, found.gradient), None
         length = length_by_curvature(found.curvature, moved, step)
+        far = ~first & is_far(state, search.step, found.loss, setting.tol)
     else:
         step, memory = step_of_lbfgs(search.memory, moved, setting)
-        length = jnp.ones_like(search.length)
-    goes_on = difference & unfinished(norm, steps, setting.tol, setting.max_steps)
+        length, far = jnp.ones_like(search.length), jnp.zeros_like(first)
+    left = jnp.where(far, jnp.inf, norm)
+    goes_on = difference & unfinished(left, steps, setting.tol, setting.max_steps)
     no = jnp.zeros_like(fell)
     trial = moved.point + length * step
     there = Search(moved, norm, step, length, trial, fell, no, goes_on, memory)
@@ -170,7 +172,7 @@ def advance(search: Search, total: Total, setting: Setting, newton: bool) -> Sea
 
 
 def step_of_lbfgs(memory, state: State, setting: Setting):
-    root = jnp.sqrt(CURVATURE + penalty_curvature(setting.no_rows, setting.at))
+    root = stretch_at_zero(setting.no_rows, setting.at)
     there = state.gradient / root, memory, root * state.point
     direction, memory = lbfgs.update(*there)
     return -direction / root, memory
@@ -182,9 +184,7 @@ def step_of_lbfgs(memory, state: State, setting: Setting):
 def shorten(stream: Stream, setting: Setting, search: Search) -> Search:
     """The search with a shorter step, by one pass over all rows."""
     total = Total.of_none(np.empty(len(SHORTER), search.trial.dtype))
-    for chunk in stream.chunks():
-        total = add_losses(total, chunk.rows, setting.at, search)
-        jax.block_until_ready(total)
+    total = stream.fold(add_losses, total, setting.at, search)
     return with_length(search, total, setting)
 
 
@@ -232,33 +232,16 @@ def last_step(total: Total, setting: Setting, state: State) -> jax.Array:
 
 
 def model_at(stream: Stream, setting: Setting, state: State, step: jax.Array) -> Fit:
-    """The model, with what one more pass over all rows says of it."""
-    params = params_at(setting, state.point), params_at(setting, step)
-    moves = of_no_rows(state.loss)
-    for chunk in stream.chunks():
-        moves = add_moves(moves, chunk.rows, setting.l2, params)
-        jax.block_until_ready(moves)
-    return say(params[0], state, step, moves, setting)
+    """The model, with what more passes over all rows say of the data."""
+    at, l2 = setting.at, setting.l2
+    params = params_of(at, state.point)
+    stored = is_stored(stream.columns)
+    separated = are_separated(stream, at, l2, params, step, stored)
+    return say(params, state, step, separated, setting)
 
 
 @jax.jit
-def params_at(setting: Setting, point: jax.Array) -> Params:
-    return setting.at.params(point)
-
-
-@jax.jit
-def of_no_rows(loss: jax.Array) -> Moves:
-    none = jnp.zeros_like(loss)
-    return Moves(most=none, least=none + jnp.inf, ahead=jnp.ones((), bool))
-
-
-@jax.jit
-def add_moves(moves: Moves, rows: Rows, l2, params: tuple[Params, Params]) -> Moves:
-    return moves.also(moves_of_rows(*params, Problem(*rows, l2=l2)))
-
-
-@jax.jit
-def say(params: Params, state: State, step, moves: Moves, setting: Setting) -> Fit:
+def say(params: Params, state: State, step, separated, setting: Setting) -> Fit:
     found = Found(params, state.loss, state.gradient, state.steps)
-    shown = Shown(are_separated(moves), decrement(step, state.gradient))
+    shown = Shown(separated, decrement(step, state.gradient))
     return outcome(found, shown, setting.at, setting.l2, setting.tol)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bcejax._host import Array, numbers
 from bcejax._values import complain
 from bcejax.logistic_regression._given import Given, read
 from bcejax.logistic_regression._problem import checked_problem
@@ -36,26 +37,28 @@ class Source:
       weighted, shifted: whether a batch so far had weights, and an offset.
     """
 
-    def __init__(self, make_batches: Callable[[], Iterable], l2):
+    def __init__(self, make_batches: Callable[[], Iterable]):
         if not callable(make_batches):
             raise TypeError(
                 "make_batches must be a function that returns a fresh iterator of "
                 f"batches for each pass, got {type(make_batches).__name__}."
             )
-        self.make_batches, self.l2 = make_batches, l2
+        self.make_batches = make_batches
         self.weighted = self.shifted = False
         self._last_iterator: Iterator | None = None
         self._known_shapes: set = set()
 
-    def first(self) -> tuple[Given, Names]:
-        """The first batch that has rows, and the names of its columns."""
+    def first(self, names: Names) -> tuple[Given, Names] | None:
+        """The first batch that has rows, and the names of its columns, if there is one.
+
+        Of a table the columns of these names are taken, in this order.
+        """
         for number, batch in self._batches():
             with in_batch(number):
-                found = self._read(batch, None)
+                found = self._read(batch, names)
                 if found is not None:
-                    check_penalty(*found)
                     return found
-        raise ValueError("make_batches must give a batch with rows, got none.")
+        return None
 
     def parts(self, columns: int, names: Names, dtype, look: bool) -> Iterator[Part]:
         """One pass. `look` says whether to look for values that cannot be meant."""
@@ -95,7 +98,7 @@ class Source:
         features, labels, weight, offset = [*batch, None, None][:4]
         if len(features) == 0 and len(labels) == 0:
             return None
-        given, names = read(features, labels, self.l2, weight, offset, names)
+        given, names = read(features, labels, 0.0, weight, offset, names)
         self._check_shapes(given)
         return given, names
 
@@ -111,10 +114,13 @@ class Source:
             self._known_shapes.add(key)
 
 
-def check_penalty(given: Given, names: Names) -> None:
-    l2 = np.asarray(given.l2)
-    if not np.all((l2 >= 0) & (l2 < np.inf)):
-        complain(given.features, given.labels, 1, 0, l2, names)
+def checked_penalty(l2, like: Given, names: Names) -> Array:
+    """`l2`, which is no part of any batch, for features `like` these."""
+    l2 = numbers(l2, "l2")
+    jax.eval_shape(checked_problem, *like._replace(l2=l2))
+    if not np.all((np.asarray(l2) >= 0) & (np.asarray(l2) < np.inf)):
+        complain(like.features, like.labels, 1, 0, l2, names)
+    return l2
 
 
 def counted(given: Given, dtype, names: Names, look: bool) -> Part:

@@ -10,6 +10,8 @@ Values are looked at in the first pass. Later passes must give the same rows.
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -17,8 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax.logistic_regression._fingerprint import Fingerprint
-from bcejax.logistic_regression._problem import Problem
-from bcejax.logistic_regression._source import Names, Part, Source
+from bcejax.logistic_regression._given import Given
+from bcejax.logistic_regression._precision import precision_of
+from bcejax.logistic_regression._problem import Problem, checked_features
+from bcejax.logistic_regression._processes import gathered, gathered_words
+from bcejax.logistic_regression._source import Names, Part, Source, checked_penalty
 
 CHUNK = 2**20  # features: 4 MB of float32, two blocks of `_rows`
 LEAST_ROWS = 16  # of a chunk
@@ -43,6 +48,58 @@ def without_penalty(rows: Rows) -> Problem:
     return Problem(*rows, l2=jnp.zeros((), rows.share.dtype))
 
 
+@contextmanager
+def opened(
+    make_batches, l2, names: Names = None, across_processes: bool = False, others=()
+) -> Iterator[tuple["Stream", jax.Array]]:
+    """A stream of the rows, and the penalty, in the precision of the features.
+
+    The columns are those of these names, or of the first batch; `others` are what the
+    precision depends on too.
+    """
+    source = Source(make_batches)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(source.first, names).result()
+        if across_processes:
+            found = agreed(found)
+        if found is None:
+            raise ValueError("make_batches must give a batch with rows, got none.")
+        given, names = found
+        l2 = checked_penalty(l2, given, names)
+        with precision_of(given, l2, *others):
+            columns = given.features.shape[1]
+            dtype = jax.eval_shape(checked_features, given.features).dtype
+            stream = Stream(source, columns, names, dtype, pool)
+            stream.across_processes = across_processes
+            yield stream, jnp.asarray(l2, dtype)
+
+
+def agreed(found: tuple[Given, Names] | None) -> tuple[Given, Names] | None:
+    """The first batch of the first process that has one; only its layout counts."""
+    layout = None
+    if found is not None:
+        (features, *_), names = found
+        # Of JAX's own arrays the dtype does not ask for float64.
+        wide = isinstance(features, np.ndarray) and features.dtype == np.float64
+        layout = [features.shape[1], names, "float64" if wide else "float32"]
+    layouts = {i: a for i, a in enumerate(gathered_words(layout)) if a is not None}
+    if not layouts:
+        return None
+    first = min(layouts)
+    columns, names, dtype = layouts[first]
+    for number, other in layouts.items():
+        if other[:2] != [columns, names]:
+            raise ValueError(
+                "all processes must have the same columns, but process "
+                f"{first} has {names or columns}, and process {number} has "
+                f"{other[1] or other[0]}."
+            )
+    features = np.zeros((1, columns), dtype)
+    return Given(features, features[:, 0], np.zeros(()), None, None), names and tuple(
+        names
+    )
+
+
 class Stream:
     """The rows of a source, for as many passes as are asked for.
 
@@ -51,6 +108,7 @@ class Stream:
       known: the fingerprint of the first pass, which later passes must repeat.
       known_by: what gave that fingerprint, for messages.
       total: Σ w, or None in the first pass, where the shares of a chunk sum to 1.
+      across_processes: whether other processes have other rows, of the same fit.
     """
 
     def __init__(
@@ -68,6 +126,23 @@ class Stream:
         self.known: Fingerprint | None = None
         self.known_by = "in the first pass"
         self.total: float | None = None
+        self.across_processes = False
+
+    def everywhere(self, found):
+        """What all processes have found together, where this one has found `found`."""
+        if not self.across_processes:
+            return found
+        return reduce(lambda a, b: a.also(b), gathered(found))
+
+    def fold(self, add, start, *given):
+        """`start` after `add(start, rows, *given)` of every chunk, in one pass.
+
+        It has a method `also`, which puts together what two processes have found.
+        """
+        for chunk in self.chunks():
+            start = add(start, chunk.rows, *given)
+            jax.block_until_ready(start)
+        return self.everywhere(start)
 
     def chunks(self) -> Iterator[Chunk]:
         """One pass. The next chunk is read while the caller works on one.

@@ -1,15 +1,21 @@
 """Tests of the coefficients of a fit, and how well the model fits, as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 from scipy import special
 
-from bcejax.logistic_regression._covariance import codes_of, compiled_covariance
+from bcejax.logistic_regression._batches import fit_batches
+from bcejax.logistic_regression._covariance import (
+    codes_of,
+    compiled_covariance,
+    covariance_of_batches,
+)
 from bcejax.logistic_regression._firth import loss_with_firth
 from bcejax.logistic_regression._given import Given, read_again, refuse
-from bcejax.logistic_regression._likelihood import penalty, totals_of
+from bcejax.logistic_regression._likelihood import Totals, penalty, totals_of
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of
 from bcejax.logistic_regression._problem import Params
@@ -23,8 +29,8 @@ MOST_FEATURES = 10**6  # numbers of which a linear program takes seconds
 
 def summary(
     model: Fit,
-    features: ArrayLike,
-    labels: ArrayLike,
+    features: ArrayLike | Callable[[], Iterable],
+    labels: ArrayLike | None = None,
     *,
     names: Sequence[str] | None = None,
     l2: ArrayLike | None = None,
@@ -84,36 +90,22 @@ def summary(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
-    given, columns, fit_intercept = read_again(
-        model, features, labels, l2, sample_weight, offset, fit_intercept
-    )
-    names = checked_names(columns if names is None else names, model, fit_intercept)
-    of_profile = kind == "profile"
-    check_optimum(model, of_profile)
     quantile = special.ndtri((1 + level) / 2)
-    of_variance = "fisher" if of_profile else kind
-    groups = codes_of(groups, of_variance, given)
-    with precision_of(given, model):
-        variance, logits, sound = compiled_covariance(
-            model, given, fit_intercept, of_variance, groups
-        )
-        refuse(sound, given, columns)
-        n, loss, null_loss, half_deviance, half_null_deviance = totals_of(logits, given)
-        objective = loss / n + penalty(model, given.l2)
-        if model.options.firth:
-            objective = float(loss_with_firth(Params(*model[:2]), given, fit_intercept))
-        check_loss(float(model.loss), objective)
-        profile = None
-        if of_profile:
-            profile = compiled_profile(model, given, quantile, fit_intercept)
-    variance = np.diagonal(variance)
+    given = features, labels, l2, sample_weight, offset, fit_intercept
+    look = look_at_batches if callable(features) else look_at_rows
+    seen = look(model, *given, kind, groups, quantile)
+    fit_intercept = model.options.fit_intercept
+    columns = model.options.columns if names is None else names
+    names = checked_names(columns, model, fit_intercept)
+    variance = np.diagonal(seen.variance)
+    n, loss, null_loss, half_deviance, half_null_deviance = seen.totals
     value = np.append(model.weights, model.bias)[: variance.size]
     return Summary(
-        coefficients=coefficient_lines(names, value, variance, quantile, profile),
+        coefficients=coefficient_lines(names, value, variance, quantile, seen.profile),
         kind=kind,
         level=float(level),
         converged=bool(model.converged),
-        escapes=escapes_of(model, given, fit_intercept),
+        escapes=seen.escapes,
         n=n,
         log_likelihood=-loss,
         deviance=2 * half_deviance,
@@ -122,8 +114,102 @@ def summary(
         aic=2 * loss + 2 * variance.size,
         bic=2 * loss + float(np.log(n)) * variance.size,
         firth=model.options.firth,
-        penalised_log_likelihood=-n * objective,
+        penalised_log_likelihood=-n * seen.objective,
     )
+
+
+class Seen(NamedTuple):
+    """What the data of a fit show."""
+
+    variance: np.ndarray
+    totals: Totals
+    objective: float
+    escapes: tuple[int, ...] | None
+    profile: Profile | None = None
+
+
+def look_at_rows(
+    model: Fit,
+    features,
+    labels,
+    l2,
+    sample_weight,
+    offset,
+    fit_intercept,
+    kind,
+    groups,
+    quantile,
+) -> Seen:
+    given, columns, fit_intercept = read_again(
+        model, features, labels, l2, sample_weight, offset, fit_intercept
+    )
+    if not getattr(given.features, "is_fully_addressable", True):
+        raise ValueError(
+            "features must lie in this process, but others hold a part of them: "
+            "covariance takes such arrays, and summary the batches of fit_batches with "
+            "across_processes=True."
+        )
+    of_profile = kind == "profile"
+    check_optimum(model, of_profile)
+    of_variance = "fisher" if of_profile else kind
+    groups = codes_of(groups, of_variance, given)
+    with precision_of(given, model):
+        variance, logits, sound = compiled_covariance(
+            model, given, fit_intercept, of_variance, groups
+        )
+        refuse(sound, given, columns)
+        totals = totals_of(logits, given)
+        objective = totals.loss / totals.weight + penalty(model, given.l2)
+        if model.options.firth:
+            objective = float(loss_with_firth(Params(*model[:2]), given, fit_intercept))
+        check_loss(float(model.loss), objective)
+        profile = None
+        if of_profile:
+            profile = compiled_profile(model, given, quantile, fit_intercept)
+    escapes = escapes_of(model, given, fit_intercept)
+    return Seen(variance, totals, objective, escapes, profile)
+
+
+def look_at_batches(
+    model: Fit,
+    make_batches,
+    labels,
+    l2,
+    sample_weight,
+    offset,
+    fit_intercept,
+    kind,
+    groups,
+    quantile,
+) -> Seen:
+    beside = {"labels": labels, "sample_weight": sample_weight, "offset": offset}
+    beside["groups"] = groups
+    if kind == "profile":
+        raise ValueError('kind "profile" fits all rows anew, and takes no batches.')
+    variance, tally = covariance_of_batches(
+        model, make_batches, beside, l2, fit_intercept, kind
+    )
+    of_penalty = penalty(model, model.l2 if l2 is None else l2)
+    objective = tally.loss / tally.weight + of_penalty
+    check_loss(float(model.loss), objective)
+    null_loss = None
+    if model.options.shifted:
+        mean = null_loss_of(make_batches, model.options.across_processes)
+        null_loss = mean * tally.weight
+    # A linear program needs all rows at once.
+    escapes = (0,) * len(variance) if model.converged else None
+    return Seen(variance, tally.totals(null_loss), objective, escapes)
+
+
+def null_loss_of(make_batches, across_processes: bool) -> float:
+    """The mean loss of the best constant beside the offset."""
+
+    def without_features():
+        for _, labels, *others in make_batches():
+            yield np.zeros((len(labels), 1)), labels, *others
+
+    found = fit_batches(without_features, across_processes=across_processes)
+    return float(found.loss)
 
 
 def check_optimum(model: Fit, of_profile: bool) -> None:

@@ -29,6 +29,10 @@ class Total(NamedTuple):
         both = jax.tree.map(jnp.add, self.left_out, left_out)
         return Total(*added(rounded, both))  # (2)
 
+    def also(self, other: "Total") -> "Total":
+        """That of the terms of both."""
+        return self.plus(other.sum).plus(other.left_out)
+
 
 def added(a, b):
     total = jax.tree.map(jnp.add, a, b)

@@ -21,7 +21,8 @@ from scipy.special import gammaincc as gammaincc_on_host
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._compiled import AT_ONCE, compiled
-from bcejax.logistic_regression._covariance import dot, fitted_logits, rooted_design
+from bcejax.logistic_regression._covariance import fitted_logits, rooted_design
+from bcejax.logistic_regression._design import dot
 from bcejax.logistic_regression._given import (
     is_sound,
     read_again,
@@ -208,7 +209,7 @@ def compiled_score_test(model: Fit, given, extra, fit_intercept):
     logits = fitted_logits(model, data)
     design, root, _, top = rooted_design(data, logits, fit_intercept)
     curvature = data.share * sigmoid_slope(logits)
-    model_columns = dot(design.columns, root)  # orthonormal by curvature / top
+    model_columns = dot(design.columns(data), root)  # orthonormal by curvature / top
 
     e = checked_features(extra).astype(logits.dtype)
     e = jnp.where((data.share > 0)[:, None], e, 0)
