@@ -25,6 +25,7 @@ from sklearn.datasets import load_breast_cancer
 
 from bcejax.logistic_regression import (
     _design,
+    _factor,
     _first_order,
     _large,
     _newton,
@@ -140,7 +141,7 @@ NUMBERS = {
     (_newton, "LONGEST"): ((5, 20, 80), ("far start", "wrong side")),
     (_newton, "ARMIJO"): ((1e-6, 1e-4, 1e-2, 0.1), SMALL),
     (_newton, "SHORTEST"): ((2.0**-10, 2.0**-20, 2.0**-30), (*SMALL, "nearly equal")),
-    (_newton, "STIFFER"): ((3, 30, 300), ("constant columns", "nearly equal")),
+    (_factor, "STIFFER"): ((3, 30, 300), ("constant columns", "nearly equal")),
     (_newton, "CG_STEPS"): ((50, 200, 800), ("5,000 × 2,100",)),
     (_newton, "CG_RESIDUAL"): ((0.01, 0.1, 0.5), ("5,000 × 2,100",)),
     (_overlap, "CG_LAST_RESIDUAL"): ((1e-3, 1e-2, 0.1), ("5,000 × 2,100",)),

@@ -46,10 +46,11 @@ from bcejax.logistic_regression._batches import Progress, fit_batches
 from bcejax.logistic_regression._classes import prior_shift
 from bcejax.logistic_regression._covariance import covariance
 from bcejax.logistic_regression._effects import MarginalEffects, marginal_effects
-from bcejax.logistic_regression._fit import fit, predict_logits, predict_probs
+from bcejax.logistic_regression._fit import fit
 from bcejax.logistic_regression._multinomial import fit_multinomial
 from bcejax.logistic_regression._outcome import Fit, MultinomialFit
 from bcejax.logistic_regression._path import Path, fit_path
+from bcejax.logistic_regression._predict import predict_logits, predict_probs
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
 from bcejax.logistic_regression._summary import summary

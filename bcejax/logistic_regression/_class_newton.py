@@ -19,13 +19,12 @@ from bcejax.logistic_regression._class_objective import (
 )
 from bcejax.logistic_regression._class_scaling import ClassScaling
 from bcejax.logistic_regression._conjugate import conjugate_step
+from bcejax.logistic_regression._factor import growing_factor, least_ridge
 from bcejax.logistic_regression._newton import (
     CG_RESIDUAL,
     CG_STEPS,
     Minimised,
     State,
-    growing_factor,
-    least_ridge,
     length_by_curvature,
 )
 from bcejax.logistic_regression._objective import curved, penalty_curvature

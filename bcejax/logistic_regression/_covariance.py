@@ -38,7 +38,6 @@ from bcejax.logistic_regression._design import (
     scores_of_rows,
     variance_of,
 )
-from bcejax.logistic_regression._fit import check_columns, logits_of_model
 from bcejax.logistic_regression._given import (
     Given,
     check_options,
@@ -49,6 +48,7 @@ from bcejax.logistic_regression._given import (
 )
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of, rounded
+from bcejax.logistic_regression._predict import check_columns, logits_of_model
 from bcejax.logistic_regression._problem import (
     Params,
     Problem,

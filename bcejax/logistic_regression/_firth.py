@@ -44,18 +44,20 @@ from jax.scipy.linalg import solve_triangular
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._compiled import AT_ONCE, compiled
-from bcejax.logistic_regression._given import Given, check_no_l2
-from bcejax.logistic_regression._newton import (
+from bcejax.logistic_regression._factor import (
     Factor,
-    Minimised,
     correlation,
     exists,
-    from_point,
     least_ridge,
-    length_by_curvature,
-    minimise_by,
     scaled_factor,
     step_of_factor,
+)
+from bcejax.logistic_regression._given import Given, check_no_l2
+from bcejax.logistic_regression._newton import (
+    Minimised,
+    from_point,
+    length_by_curvature,
+    minimise_by,
 )
 from bcejax.logistic_regression._objective import mean_loss
 from bcejax.logistic_regression._outcome import Fit, Found, Shown, outcome

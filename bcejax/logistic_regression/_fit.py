@@ -8,21 +8,18 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from bcejax._numerics.softmax import softmax
 from bcejax._sharding import in_auto_axes, is_split, replicated
-from bcejax._sigmoid import sigmoid
 from bcejax.logistic_regression._classes import checked_class_weight
 from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._first_order import descend, descend_in_batches
 from bcejax.logistic_regression._firth import check_firth, fit_with_firth
-from bcejax.logistic_regression._given import is_sound, read, read_features, refuse
+from bcejax.logistic_regression._given import is_sound, read, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
 from bcejax.logistic_regression._newton import from_point, from_state, minimise
 from bcejax.logistic_regression._objective import objective, stretch_at_zero
 from bcejax.logistic_regression._outcome import (
     Fit,
     Found,
-    MultinomialFit,
     Options,
     norm_by_deviations,
     outcome,
@@ -32,11 +29,9 @@ from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._problem import (
     Params,
     Problem,
-    checked_features,
     checked_problem,
     total_weight,
 )
-from bcejax.logistic_regression._rows import linear
 from bcejax.logistic_regression._together import alone_or_together
 
 
@@ -283,59 +278,3 @@ def checked_start(init: Fit | Params | None, features, fit_intercept) -> Params:
     params = Params(weights.astype(dtype), bias.astype(dtype))
     # Replicated on the mesh of sharded features, so that the gradient is so as well.
     return replicated(params, features)
-
-
-def predict_logits(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Array:
-    """Logits x·β + b of new features; add the offset yourself if there was one.
-
-    Args:
-      model: a fitted model of d features, of two classes or of many.
-      features: `(n, d)`, real: an array, or a table. If the model was fitted on a table
-        its columns are found by name, in any order.
-    Returns:
-      `(n,)`, float32 or float64; of many classes `(n, classes)`.
-    Raises:
-      TypeError: if `features` is not real.
-      ValueError: if `features` has another number of columns or lacks one by name, or
-        `model` holds several.
-    Example:
-      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
-      >>> print(predict_logits(model, jnp.array([[1.5], [3.0]])))
-      [0. 1.36]
-    """
-    features, _ = read_features(features, model.options.columns)
-    return logits_of_model(model, features)
-
-
-def logits_of_model(model: Fit | MultinomialFit | Params, features) -> jax.Array:
-    features = checked_features(features)
-    check_columns(model, features.shape[1])
-    return linear(Params(model.weights, model.bias), features)
-
-
-def check_columns(model: Fit | MultinomialFit | Params, columns: int) -> None:
-    if model.weights.ndim != (2 if isinstance(model, MultinomialFit) else 1):
-        raise ValueError(
-            f"model must hold one, got weights {model.weights.shape}: vmap over fits."
-        )
-    if columns != len(model.weights):
-        raise ValueError(
-            f"features must have the {len(model.weights)} columns of the fit, "
-            f"got {columns}."
-        )
-
-
-def predict_probs(model: Fit | MultinomialFit, features: ArrayLike) -> jax.Array:
-    """Probabilities of label 1, σ of `predict_logits`, whose arguments these are.
-
-    Of many classes the softmax of the logits, a probability of each.
-
-    Returns:
-      `(n,)`, float32 or float64, in [0, 1]; of many classes `(n, classes)`.
-    Example:
-      >>> model = fit(jnp.array([[0.0], [1.0], [2.0], [3.0]]), jnp.array([0, 1, 0, 1]))
-      >>> print(predict_probs(model, jnp.array([[2.0], [3.0]])).round(3))
-      [0.612 0.796]
-    """
-    logits = predict_logits(model, features)
-    return softmax(-1, logits)[0] if logits.ndim == 2 else sigmoid(logits)

@@ -18,15 +18,9 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from bcejax._sharding import replicated
+from bcejax.logistic_regression._factor import correlation, factor
 from bcejax.logistic_regression._first_order import descend
-from bcejax.logistic_regression._newton import (
-    State,
-    correlation,
-    factor,
-    from_point,
-    is_stored,
-    minimise,
-)
+from bcejax.logistic_regression._newton import State, from_point, is_stored, minimise
 from bcejax.logistic_regression._objective import hessian, hessian_diagonal, objective
 from bcejax.logistic_regression._outcome import norm_by_deviations
 from bcejax.logistic_regression._problem import Params, Problem

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bcejax.logistic_regression._newton import step_of_hessian
+from bcejax.logistic_regression._factor import step_of_hessian
 from bcejax.logistic_regression._objective import hessian, logits_of
 from bcejax.logistic_regression._overlap import (
     BEGIN,

@@ -15,9 +15,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 from jax.scipy.sparse.linalg import cg
 
+from bcejax.logistic_regression._factor import (
+    exists,
+    least_ridge,
+    scaled_factor,
+    step_of_factor,
+    step_of_hessian,
+    stiffer,
+)
 from bcejax.logistic_regression._objective import (
     curvature_of_rows,
     hessian,
@@ -32,14 +39,13 @@ from bcejax.logistic_regression._outcome import (
     unfinished,
 )
 from bcejax.logistic_regression._problem import Problem
-from bcejax.logistic_regression._scaling import Scaling, positive_or_one
+from bcejax.logistic_regression._scaling import Scaling
 
 MOST_COLUMNS = 1999  # for which H is stored
 LONGEST = 20  # step of a coefficient of a column of deviation 1, and of the logits
 ARMIJO = 1e-4  # of the promised fall, which a step must achieve
 NEAR = 1e-5  # of the loss: the last step is one that promises no more than this
 SHORTEST = 2.0**-20  # of the step, below which it is not halved again
-STIFFER = 30  # times the ridge, where H + ridge has no factor
 CG_STEPS = 200
 CG_RESIDUAL = 0.1  # of the gradient: a rough step is good enough far from the optimum
 
@@ -160,7 +166,7 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
             idle = ~found & (ridge < 1)
             step = jnp.where(idle, 0, step)
             longest = function.longest(state, step)
-            return step, longest, jnp.where(idle, STIFFER * ridge, ridge), idle
+            return step, longest, jnp.where(idle, stiffer(ridge), ridge), idle
 
         stay = step, longest, ridge, jnp.zeros_like(idle)
         step, longest, ridge, idle = jax.lax.cond(more, follow, lambda: stay)
@@ -231,7 +237,7 @@ def newton_step(data: Problem, at: Scaling, state: State, residual) -> jax.Array
     """p, to a residual of so much of g where H is not stored."""
     if not is_stored(len(at.unit)):
         return step_by_products(data, at, state, residual)
-    return step_of_factor(growing_factor(hessian(data, at, state.point)), state)
+    return step_of_hessian(hessian(data, at, state.point), state.gradient)
 
 
 def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, residual):
@@ -239,7 +245,7 @@ def step_with_ridge(data: Problem, at: Scaling, state: State, ridge, residual):
     if not is_stored(len(at.unit)):
         return step_by_products(data, at, state, residual), jnp.ones_like(ridge, bool)
     factor = scaled_factor(hessian(data, at, state.point), ridge)
-    return step_of_factor(factor, state), exists(factor)
+    return step_of_factor(factor, state.gradient), exists(factor)
 
 
 def step_by_products(data: Problem, at: Scaling, state: State, residual) -> jax.Array:
@@ -254,68 +260,3 @@ def step_by_products(data: Problem, at: Scaling, state: State, residual) -> jax.
         tol=residual,
         maxiter=CG_STEPS,
     )[0]
-
-
-def step_of_hessian(h: jax.Array, gradient: jax.Array) -> jax.Array:
-    return -cho_solve((factor(h), True), gradient)
-
-
-# Factors of H, which is R C R, with R the root of its diagonal
-
-
-class Factor(NamedTuple):
-    """Cholesky's lower factor L of C + ε I: H + ridge = R L Lᵀ R."""
-
-    root: jax.Array  # the diagonal of R
-    lower: jax.Array  # L; its last element is NaN if there is no factor
-
-
-def scaled_factor(h: jax.Array, ridge: jax.Array) -> Factor:
-    """C = R⁻¹ H R⁻¹ has a diagonal of ones, and its rounding is that of 1."""
-    stiff = correlation(h) + ridge * jnp.eye(len(h), dtype=h.dtype)
-    lower = jax.lax.linalg.cholesky(stiff, symmetrize_input=False)
-    return Factor(root_of_diagonal(h), lower)
-
-
-def growing_factor(h: jax.Array) -> Factor:
-    """The factor with a ridge that grows until there is one.
-
-    ε starts as the rounding of C. Columns that are collinear, or more than the rows,
-    then share their coefficient.
-    """
-    none = Factor(root_of_diagonal(h), jnp.full_like(h, jnp.nan))
-    _, factor = jax.lax.while_loop(
-        lambda state: ~exists(state[1]) & (state[0] < STIFFER),
-        lambda state: (STIFFER * state[0], scaled_factor(h, state[0])),
-        (jnp.asarray(least_ridge(h), h.dtype), none),
-    )
-    return factor
-
-
-def least_ridge(x: jax.Array) -> float:
-    return len(x) * float(jnp.finfo(x.dtype).eps)
-
-
-def exists(factor: Factor) -> jax.Array:
-    return jnp.isfinite(factor.lower[-1, -1])
-
-
-def step_of_factor(factor: Factor, state: State) -> jax.Array:
-    root, lower = factor
-    return -cho_solve((lower, True), state.gradient / root) / root
-
-
-def factor(h: jax.Array) -> jax.Array:
-    """Cholesky's lower factor R L of H + ridge."""
-    root, lower = growing_factor(h)
-    return root[:, None] * lower
-
-
-def correlation(h: jax.Array) -> jax.Array:
-    """C = R⁻¹ H R⁻¹, which has a diagonal of ones, or of 0 where that of H is 0."""
-    root = root_of_diagonal(h)
-    return h / (root * root[:, None])
-
-
-def root_of_diagonal(h: jax.Array) -> jax.Array:
-    return jnp.sqrt(positive_or_one(jnp.diagonal(h)))

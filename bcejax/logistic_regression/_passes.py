@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bcejax.logistic_regression._factor import step_of_hessian
 from bcejax.logistic_regression._first_order import MEMORY
 from bcejax.logistic_regression._looks import are_separated, params_of
 from bcejax.logistic_regression._newton import (
@@ -26,7 +27,6 @@ from bcejax.logistic_regression._newton import (
     is_far,
     is_stored,
     length_by_curvature,
-    step_of_hessian,
     value_and_gradient,
 )
 from bcejax.logistic_regression._objective import (

@@ -36,13 +36,13 @@ import jax
 import jax.numpy as jnp
 
 from bcejax.logistic_regression._compiled import STILL_FAST, compiled
+from bcejax.logistic_regression._factor import least_ridge
 from bcejax.logistic_regression._firth import coordinates, objective_with_firth
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import (
     Minimised,
     State,
     from_point,
-    least_ridge,
     minimise_by,
     objective_of,
 )

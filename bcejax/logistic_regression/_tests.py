@@ -23,13 +23,13 @@ from bcejax._numerics.sigmoid import sigmoid_slope
 from bcejax.logistic_regression._compiled import AT_ONCE, compiled
 from bcejax.logistic_regression._covariance import fitted_logits, rooted_design
 from bcejax.logistic_regression._design import dot
+from bcejax.logistic_regression._factor import step_of_hessian
 from bcejax.logistic_regression._given import (
     is_sound,
     read_again,
     read_features,
     refuse,
 )
-from bcejax.logistic_regression._newton import step_of_hessian
 from bcejax.logistic_regression._outcome import Fit
 from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._problem import (
