@@ -23,6 +23,7 @@ from bcejax._cli import (
     together,
 )
 from bcejax._cli import table as tables
+from bcejax._cli.rows import Scored
 from bcejax._cli.training import train
 
 
@@ -211,14 +212,14 @@ def predict(model_file, file, out, key, all_columns, threshold, memory):
     counts, scored = zip(*found, strict=True)
     label = fitted.label
     print(f"predictions  {out}, {sum(counts)} rows, {label.name} = {label.positive}")
-    known = dataset.Scored(*map(np.concatenate, zip(*scored, strict=True)))
+    known = Scored(*map(np.concatenate, zip(*scored, strict=True)))
     if known.labels.size:
         cut = 0.5 if threshold is None else threshold
         print(f"labels       in {known.labels.size} rows; accuracy from {cut:g} on")
         print(report.scores("scores", known, cut))
 
 
-def predicted(part, fitted, keys, threshold, write) -> tuple[int, dataset.Scored]:
+def predicted(part, fitted, keys, threshold, write) -> tuple[int, Scored]:
     """Write the predictions of a part; how many, and those of rows with a label."""
     with part.about():
         rows = dataset.encode(part, fitted)
@@ -234,7 +235,7 @@ def predicted(part, fitted, keys, threshold, write) -> tuple[int, dataset.Scored
     write({key: part.table[key] for key in keys} | written)
     known = np.isfinite(rows.labels)
     ones = np.ones(known.sum())
-    return logits.size, dataset.Scored(logits[known], rows.labels[known], ones)
+    return logits.size, Scored(logits[known], rows.labels[known], ones)
 
 
 def bytes_of(memory: float | None) -> float:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import compress
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from bcejax._cli import UserError, about, columns, listed
 from bcejax._cli.model import Feature, Line, Model
+from bcejax._cli.rows import Rows, Scored, Stats
 from bcejax._cli.table import Part, Tables
 from bcejax.logistic_regression._processes import gathered, gathered_words
 from bcejax.logistic_regression._survey import Moments
@@ -25,79 +25,6 @@ from bcejax.logistic_regression._survey import Moments
 ROLES = "label", "weight", "offset", "exclude", "one_hot"  # of columns; and options
 
 UNFITTED = np.nan, None, np.nan, np.nan  # the numbers of a feature until the fit
-
-
-class Rows(NamedTuple):
-    features: np.ndarray  # (n, d)
-    labels: np.ndarray  # (n,), 0.0 or 1.0, NaN where it is not known
-    weight: np.ndarray  # (n,)
-    offset: np.ndarray  # (n,)
-
-    def take(self, which: np.ndarray) -> "Rows":
-        return Rows(*(part[which] for part in self))
-
-
-class Scored(NamedTuple):
-    """What is needed to say how good the logits are."""
-
-    logits: np.ndarray
-    labels: np.ndarray
-    weight: np.ndarray
-
-    @staticmethod
-    def of(model: Model, parts: Iterator[Rows]) -> "Scored":
-        found = [(model.logits(rows), rows.labels, rows.weight) for rows in parts]
-        return Scored(*map(np.concatenate, zip(*found, strict=True)))
-
-
-class Stats(NamedTuple):
-    """Of the rows of a part, before anything is filled in."""
-
-    rows: int
-    missing: int
-    least: np.ndarray  # (d,), of the numbers that are known, in rows that count
-    most: np.ndarray  # (d,)
-    known: np.ndarray  # (d,), the weight of the rows in which a number is known
-    sum: np.ndarray  # (d,), of these, weighted
-    weights: np.ndarray  # (2,), the least and the largest, and
-    classes: np.ndarray  # (2,), their sum for either label
-
-    @staticmethod
-    def of(rows: Rows) -> "Stats":
-        x, weight = rows.features, rows.weight
-        known = ~np.isnan(x)
-        seen = known & (weight > 0)[:, None]
-        return Stats(
-            len(x),
-            int(x.size - known.sum()),
-            np.min(x, 0, initial=np.inf, where=seen),
-            np.max(x, 0, initial=-np.inf, where=seen),
-            weight @ known,
-            weight @ np.where(np.isfinite(x), x, 0),
-            np.array([weight.min(initial=np.inf), weight.max(initial=0)]),
-            np.bincount(rows.labels.astype(int), weight, 2),
-        )
-
-    def also(self, other: "Stats") -> "Stats":
-        least = np.minimum(self.weights[0], other.weights[0])
-        return Stats(
-            self.rows + other.rows,
-            self.missing + other.missing,
-            np.minimum(self.least, other.least),
-            np.maximum(self.most, other.most),
-            self.known + other.known,
-            self.sum + other.sum,
-            np.array([least, np.maximum(self.weights[1], other.weights[1])]),
-            self.classes + other.classes,
-        )
-
-    def check_weights(self) -> None:
-        least, most = self.weights
-        if not (0 <= least <= most < np.inf and self.classes.min() > 0):  # or NaN
-            raise UserError(
-                "--weight must be finite, 0 or more, and above 0 in some row of each "
-                f"class, got {least:g} to {most:g}, and class sums {self.classes}"
-            )
 
 
 @dataclass

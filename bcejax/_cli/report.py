@@ -4,8 +4,9 @@ import numpy as np
 
 from bcejax import metrics, sigmoid
 from bcejax._cli import listed
-from bcejax._cli.dataset import Dataset, Scored
+from bcejax._cli.dataset import Dataset
 from bcejax._cli.model import Model
+from bcejax._cli.rows import Scored
 from bcejax._cli.training import FOLDS, PENALTIES, Trained
 from bcejax.logistic_regression import _newton
 

@@ -14,8 +14,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from bcejax import logistic_regression, metrics
 from bcejax._cli import UserError, about
-from bcejax._cli.dataset import Dataset, Rows
+from bcejax._cli.dataset import Dataset
 from bcejax._cli.model import Line
+from bcejax._cli.rows import Rows
 from bcejax.logistic_regression import Fit, Summary
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import is_stored
