@@ -45,7 +45,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):
       >>> x = [[0.0], [1.0], [2.0], [3.0]]
       >>> model = LogisticRegression().fit(x, list("abab"))
       >>> print(model.predict([[1.4], [1.6]]), model.coef_)
-      ['a' 'b'] [[0.5145]]
+      ['a' 'b'] [[0.453]]
     """
 
     def __init__(

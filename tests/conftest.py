@@ -7,6 +7,9 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # shard_map needs something to shard over
 
 
+LONG_PAGES = {"probes.md", "scale.md"}  # whose examples run with --full alone
+
+
 def pytest_addoption(parser):
     group = parser.getgroup("bcejax")
     group.addoption(
@@ -35,6 +38,13 @@ def pytest_configure(config):
     if not full:
         chosen = config.option.markexpr
         config.option.markexpr = f"({chosen}) and not full" if chosen else "not full"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name in LONG_PAGES:
+            item.add_marker(pytest.mark.full)
 
 
 def pytest_report_header():

@@ -55,6 +55,7 @@ def test_what_the_data_leave_undetermined_has_variance_infinity():
     np.testing.assert_allclose(found, expected, 1e-4)
 
 
+@pytest.mark.full
 def test_the_summary_of_batches_is_that_of_statsmodels():
     x, y, w, offset = made()
     for data in ((x, y), (x, y, w, offset)):

@@ -222,6 +222,7 @@ def of_all_modes(function, *points):
     return np.array(at_each(second, *points))
 
 
+@pytest.mark.full
 def test_all_modes_agree_on_second_derivatives_at_the_corners():
     x, y, w = np.float32(
         list(itertools.product([-INF, INF, 0, -200], [0, 1], [0, 1, 2]))

@@ -112,6 +112,7 @@ def test_the_penalty_of_a_standardised_fit_is_scikit_learns(capsys):
     assert "on standardised columns" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_digits_are_fitted_without_the_pixels_that_never_change(capsys):
     data = datasets.load_digits(as_frame=True)
     frame = data.data.assign(even=data.target % 2 == 0)

@@ -34,7 +34,7 @@ def parameters(model: Fit):
     return np.append(model.weights, model.bias)
 
 
-@pytest.mark.parametrize("start", [None, 50, -50])
+@pytest.mark.parametrize("start", [None, 50, pytest.param(-50, marks=pytest.mark.full)])
 def test_it_finds_scikit_learns_optimum_in_float32_from_any_start(cancer, start):
     x, y = cancer
     init = None if start is None else (jnp.full(30, start), start)

@@ -8,7 +8,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 # They take 10 to 30 seconds each: the others run with --full.
-AT_ONCE = {"01_what_is_bce", "07_multi_class"}
+AT_ONCE = {"01_what_is_bce"}
 NOTEBOOKS = [
     pytest.param(path, id=path.stem) for path in sorted(FOLDER.glob("*.ipynb"))
 ]

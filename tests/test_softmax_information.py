@@ -209,7 +209,10 @@ def test_peers_agree_in_float64_along_every_axis(x64):
             np.testing.assert_allclose(got, expected, rtol=1e-12, err_msg=str(axis))
 
 
-@pytest.mark.parametrize("classes", [1, 2, 31, 97, 1000])
+@pytest.mark.parametrize(
+    "classes",
+    [1, 2, 97, *(pytest.param(n, marks=pytest.mark.full) for n in (31, 1000))],
+)
 def test_any_number_of_classes(x64, classes):
     x, y = jax.random.normal(jax.random.key(0), (2, 3, classes), dtype=jnp.float64)
     for got, expected in jax.jit(ours_and_theirs)(x, y):
@@ -219,6 +222,7 @@ def test_any_number_of_classes(x64, classes):
 # Infinities, rows without classes
 
 
+@pytest.mark.full
 def test_a_logit_of_minus_infinity_is_no_class():
     x, y = jnp.array([2.0, -INF, 1.0]), jnp.array([0.5, -INF, 1.0])
     for function, arguments in (

@@ -78,6 +78,7 @@ def verdicts_of_batches(count, dtype):
         assert model.converged != apart[number], number
 
 
+@pytest.mark.full
 def test_the_verdicts_of_batches_are_those_of_the_linear_program():
     verdicts_of_batches(15, "float64")
 
@@ -120,6 +121,7 @@ def test_a_tiny_gradient_of_a_tiny_column_proves_nothing(solver):
         assert not model.converged and model.loss > 1.1 * least
 
 
+@pytest.mark.full
 def test_a_loose_tolerance_still_asks_the_certificate():
     x = jnp.arange(8.0)[:, None]
     y = jnp.array([0, 0, 1, 0, 1, 0, 1, 1])

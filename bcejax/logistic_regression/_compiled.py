@@ -13,7 +13,7 @@ from functools import wraps
 import jax
 import jax.numpy as jnp
 
-SMALL = 2**20  # numbers, in all arguments together
+MOST_NUMBERS = 2**20  # of small data, all arguments together
 # Levels of LLVM, which JAX leaves at 3. At 1 a fit compiles in 5/6 of the time and then
 # runs as fast. At 0 it takes half as long to compile, and twice as long to run.
 STILL_FAST = 1
@@ -31,7 +31,7 @@ def compiled(level: int, **static):
         @wraps(function)
         def call(*arguments, **options):
             values = arguments, options
-            small = size_of(values) <= SMALL and is_eager(values) and on_cpu()
+            small = size_of(values) <= MOST_NUMBERS and is_eager(values) and on_cpu()
             chosen = quickly if small and optimizes() else thoroughly
             return chosen(*arguments, **options)
 

@@ -89,8 +89,8 @@ def fit_path(
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> path = fit_path(x, jnp.array([0, 1, 0, 1]), [1.0, 0.1, 0.01])
-      >>> print(path.models.weights[:, 0])
-      [0.191 0.637 0.868 ]
+      >>> print(path.models.weights[:, 0].round(2))
+      [0.19 0.64 0.87]
 
     Reference:
       J. Friedman, T. Hastie and R. Tibshirani, Regularization paths for generalized
