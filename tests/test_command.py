@@ -103,9 +103,7 @@ def test_the_penalty_of_a_standardised_fit_is_scikit_learns(capsys):
     np.testing.assert_allclose(scaled, theirs.coef_[0], 1e-6, 1e-8)
     np.testing.assert_allclose(column(model, "scale"), scaler.scale_, 1e-12)
     np.testing.assert_allclose(column(model, "mean"), scaler.mean_, 1e-12)
-    ours = intercept(model, "coefficient") + scaler.mean_ @ column(
-        model, "coefficient"
-    )
+    ours = intercept(model, "coefficient") + scaler.mean_ @ column(model, "coefficient")
     np.testing.assert_allclose(ours, theirs.intercept_[0], 1e-6)
 
     # The inverse of the Hessian, taken to the columns of the file by the chain rule.
@@ -134,7 +132,11 @@ def test_digits_are_fitted_without_the_pixels_that_never_change(capsys):
     constant = [name for name in data.data if name not in kept]
     assert re.search(r"warning: left out.*'pixel_0_0'", captured.err)
     assert captured.err.count("\n") == 1 and len(constant) >= 3
-    assert model["table"]["label"] == {"name": "even", "positive": "true", "negative": "false"}
+    assert model["table"]["label"] == {
+        "name": "even",
+        "positive": "true",
+        "negative": "false",
+    }
 
     # The same split, as documented: stratified, by this seed.
     train, test = model_selection.train_test_split(
@@ -207,8 +209,13 @@ def test_categories_weights_offset_and_means_enter_the_fit(fitted):
     np.testing.assert_allclose(ours, theirs.params, 1e-6)
     np.testing.assert_allclose(column(model, "standard_error"), theirs.bse[1:], 1e-6)
     assert model["table"]["one_hot_levels"] == {"city": ["Aachen", "Berlin, old"]}
-    assert model["table"]["imputation_means"]["TUCE"] == pytest.approx(x.TUCE[3], rel=1e-14)
-    assert model["table"]["label"]["positive"] == "pass" and model["table"]["offset"] == "prior"
+    assert model["table"]["imputation_means"]["TUCE"] == pytest.approx(
+        x.TUCE[3], rel=1e-14
+    )
+    assert (
+        model["table"]["label"]["positive"] == "pass"
+        and model["table"]["offset"] == "prior"
+    )
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
