@@ -157,7 +157,7 @@ def objective_with_firth(data: Problem, at: Scaling, total: jax.Array) -> Minimi
             newton = scaled_factor(hessian(seen), ridge)
         found = partial(jnp.where, exists(newton))
         factor = Factor(*map(found, newton, fisher))
-        return step_of_factor(factor, state), exists(fisher)
+        return step_of_factor(factor, state.gradient), exists(fisher)
 
     def longest(state, step):
         curvature = jnp.sum(share * sigmoid_slope(dot(z, state.point) + data.offset))
