@@ -10,6 +10,7 @@ from test_command import (
     ROLES,
     column,
     in_an_empty_folder_and_32_bits,  # noqa: F401
+    intercept,
     model_in,
     people,
     refusal,
@@ -48,12 +49,13 @@ def write_files(frame, folder, ending, files=3):
 def assert_same_model(one, other, rtol=1e-6):
     for key in ("coefficient", "standard_error", "mean", "scale"):
         np.testing.assert_allclose(column(one, key), column(other, key), rtol)
-    assert [line["name"] for line in one["features"]] == [
-        line["name"] for line in other["features"]
+    assert [line["name"] for line in one["table"]["features"]] == [
+        line["name"] for line in other["table"]["features"]
     ]
     for key in ("coefficient", "standard_error"):
-        a, b = one["intercept"][key], other["intercept"][key]
+        a, b = (intercept(file, key) for file in (one, other))
         np.testing.assert_allclose(a, b, rtol)
+    one, other = one["table"], other["table"]
     for key in ("label", "offset", "l2", "one_hot_levels"):
         assert one[key] == other[key]
     assert one["imputation_means"] == pytest.approx(other["imputation_means"])

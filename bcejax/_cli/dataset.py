@@ -16,15 +16,13 @@ import pyarrow.compute as pc
 from sklearn.model_selection import train_test_split
 
 from bcejax._cli import UserError, about, columns, listed
-from bcejax._cli.model import Feature, Line, Model
+from bcejax._cli.model import Feature, Model
 from bcejax._cli.rows import Rows, Scored, Stats
 from bcejax._cli.table import Part, Tables
 from bcejax.logistic_regression._processes import gathered, gathered_words
 from bcejax.logistic_regression._survey import Moments
 
 ROLES = "label", "weight", "offset", "exclude", "one_hot"  # of columns; and options
-
-UNFITTED = np.nan, None, np.nan, np.nan  # the numbers of a feature until the fit
 
 
 @dataclass
@@ -104,14 +102,13 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
     is_test = _split(tables, label, options["test_fraction"], options["seed"])
     names = options.get("one_hot", ())
     levels = _levels(tables, names, is_test)
-    features = [Feature(name, name, None, *UNFITTED) for name in plain]
+    features = [Feature(name, name, None) for name in plain]
     for name in levels:
         for level in levels[name][1:]:
-            features.append(Feature(f"{name}={level}", name, level, *UNFITTED))
+            features.append(Feature(f"{name}={level}", name, level))
     model = Model(
         label=label,
         offset=options.get("offset"),
-        intercept=Line(np.nan, None),
         features=features,
         one_hot_levels=levels,
         imputation_means={},

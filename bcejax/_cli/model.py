@@ -1,17 +1,25 @@
-"""A fitted model: one class is the schema of its JSON file, reader and writer."""
+"""A fitted model of the columns of a file, and its own file.
 
-import importlib.metadata
-import platform
+This is that of `logistic_regression.save`, with one more key: under "table" it says how
+columns become features and what is known of them. One class is the schema of that.
+"""
+
+import json
 from collections import Counter
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 
 from bcejax._cli import UserError, about, listed, output
-
-PACKAGES = "bcejax", "jax", "numpy", "pyarrow"
+from bcejax.logistic_regression import Fit
+from bcejax.logistic_regression._document import (
+    damaged,
+    document_of,
+    model_of,
+    read,
+    text_of,
+)
 
 
 class Label(msgspec.Struct):
@@ -20,37 +28,31 @@ class Label(msgspec.Struct):
     negative: str
 
 
-class Line(msgspec.Struct):
-    coefficient: float
-    standard_error: float | None  # null where the data leave it undetermined
-
-
 class Feature(msgspec.Struct):
     """A number of each row: a column, or whether a category is at this level."""
 
     name: str
     column: str
     level: str | None
-    coefficient: float
-    standard_error: float | None
-    mean: float  # in training
-    scale: float  # standard deviation in training
+    standard_error: float | None = None  # null where the data leave it undetermined
+    mean: float = np.nan  # in training
+    scale: float = np.nan  # standard deviation in training
 
 
-class Model(msgspec.Struct, kw_only=True):
-    format: Literal["bcejax logistic regression"] = "bcejax logistic regression"
-    version: Literal[1] = 1
+class Model(msgspec.Struct, kw_only=True, dict=True):
+    """What stands under "table", and beside it, once there is one, the `fit`."""
+
     label: Label
     offset: str | None  # the column that is added to the logits
     l2: float
     standardized: bool  # whether l2 acted on coefficients times scales
-    intercept: Line
+    intercept_standard_error: float | None = None
     features: list[Feature]
     one_hot_levels: dict[str, list[str]]  # the first has no coefficient
     imputation_means: dict[str, float]  # what stands in for a missing value
-    made_with: dict[str, str] = {}
 
     def __post_init__(self):
+        self.fit: Fit | None = None  # no field: the library writes and reads it
         keys = [key for f in self.features for key in (f.name, (f.column, f.level))]
         twice = [key for key, count in Counter(keys).items() if count > 1]
         if twice:
@@ -70,31 +72,47 @@ class Model(msgspec.Struct, kw_only=True):
         plain = [feature.column for feature in self.features if feature.level is None]
         return [*plain, *self.one_hot_levels, *filter(None, [self.offset])]
 
+    @property
+    def coefficients(self) -> np.ndarray:
+        """`(d,)`, of the features."""
+        return np.asarray(self.fit.weights, float)
+
     def column(self, field: str) -> np.ndarray:
         """`(d,)`, one field of all features; NaN for null."""
         return np.array([getattr(f, field) for f in self.features], float)
 
     def per_deviation(self) -> np.ndarray:
         """`(d,)`, what the logit gains per standard deviation of a feature."""
-        return self.column("coefficient") * self.column("scale")
+        return self.coefficients * self.column("scale")
 
     def largest(self, most: int) -> np.ndarray:
         """Which features have the largest coefficients per standard deviation."""
         return np.argsort(-np.abs(self.per_deviation()), kind="stable")[:most]
 
     def logits(self, rows) -> np.ndarray:
-        linear = rows.features @ self.column("coefficient")
-        return linear + self.intercept.coefficient + rows.offset
+        linear = rows.features @ self.coefficients
+        return linear + float(self.fit.bias) + rows.offset
 
 
 def save(path: Path, model: Model) -> None:
-    found = [(n, importlib.metadata.distributions(name=n)) for n in PACKAGES]
-    model.made_with = {name: d.version for name, there in found for d in there}
-    model.made_with["python"] = platform.python_version()
-    with output.complete(path) as file:  # numbers that are not finite become null
-        file.write(msgspec.json.format(msgspec.json.encode(model), indent=2) + b"\n")
+    # msgspec makes null of numbers that are not finite.
+    table = json.loads(msgspec.json.encode(model))
+    content = text_of(document_of(model.fit) | {"table": table})
+    with output.complete(path) as file:
+        file.write(content)
 
 
 def load(path: Path) -> Model:
-    with about(f"{path} is damaged, or no model that this version of bcejax writes"):
-        return msgspec.json.decode(path.read_bytes(), type=Model)
+    with about(damaged(path)):
+        document = read(path)
+        fit = model_of(document)
+        if "table" not in document:
+            raise UserError(
+                "it does not say how columns become features, as the models that "
+                "`fit --out` writes do; logistic_regression.load reads it"
+            )
+        model = msgspec.convert(document["table"], Model)
+        if not isinstance(fit, Fit) or fit.options.columns != tuple(model.names):
+            raise UserError("its model must be a Fit of the features of its table")
+    model.fit = fit
+    return model

@@ -47,8 +47,7 @@ def coefficients(trained: Trained, model: Model) -> str:
     if trained.summary:
         return f"{text}\n{trained.summary}\n"
     for i in model.largest(SHOWN):
-        feature = model.features[i]
-        text += f"\n{feature.coefficient:+12.4g}   {feature.name}"
+        text += f"\n{model.coefficients[i]:+12.4g}   {model.names[i]}"
     return (
         f"{text}\n{SHOWN} of {len(model.features)} coefficients, the largest per "
         "standard deviation\n"

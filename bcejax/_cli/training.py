@@ -4,6 +4,7 @@ A standardised penalty acts on the coefficient per standard deviation, which is 
 the column times the deviation: it is l2 · deviation² on the coefficient of the column.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ from sklearn.model_selection import StratifiedKFold
 from bcejax import logistic_regression, metrics
 from bcejax._cli import UserError, about
 from bcejax._cli.dataset import Dataset
-from bcejax._cli.model import Line
 from bcejax._cli.rows import Rows
 from bcejax.logistic_regression import Fit, Summary
 from bcejax.logistic_regression._given import Given
@@ -55,12 +55,27 @@ def train(data: Dataset, seed: int) -> Trained:
     errors = [None] * (len(model.features) + 1)
     if summary:
         errors = [line.standard_error for line in summary.coefficients]
-    model.intercept = Line(float(found.bias), errors.pop())
-    columns = np.stack([found.weights, *moments[1:]], 1).tolist()
+    model.fit = _described(found, data)
+    model.intercept_standard_error = errors.pop()
+    columns = np.stack(moments[1:], 1).tolist()
     for feature, error, line in zip(model.features, errors, columns, strict=True):
         feature.standard_error = error
-        feature.coefficient, feature.mean, feature.scale = line
+        feature.mean, feature.scale = line
     return Trained(found, summary, escapes, out_of_fold)
+
+
+def _described(found: Fit, data: Dataset) -> Fit:
+    """With the names of the features, and whether there were weights and an offset.
+
+    Of rows in memory all have a weight and an offset, if only 1 and 0.
+    """
+    options = replace(
+        found.options,
+        columns=tuple(data.model.names),
+        weighted=data.weight is not None,
+        shifted=data.model.offset is not None,
+    )
+    return found._replace(options=options)
 
 
 def _fit_rows(data: Dataset, l2, stored: bool):

@@ -32,14 +32,18 @@ Inference
 Separation, where there is no optimum
   separation      which coefficients run away, and where to, by a linear program
 
+Files
+  save            a model as JSON, which the command line writes too
+  load            the model in such a file
+
 Many devices
   shard_rows      an equal part of the rows on each of them
 
 How good the predictions are is for `bcejax.metrics` to say.
 
-All but `fit_batches`, `summary`, `likelihood_ratio_test`, `separation` and `shard_rows`
-are pure functions: jit them, vmap them over penalties, weights or starts, and give them
-sharded arrays.
+All but `fit_batches`, `summary`, `likelihood_ratio_test`, `separation`, `shard_rows`,
+`save` and `load` are pure functions: jit them, vmap them over penalties, weights or
+starts, and give them sharded arrays.
 """
 
 from bcejax.logistic_regression._batches import Progress, fit_batches
@@ -51,6 +55,7 @@ from bcejax.logistic_regression._multinomial import fit_multinomial
 from bcejax.logistic_regression._outcome import Fit, MultinomialFit
 from bcejax.logistic_regression._path import Path, fit_path
 from bcejax.logistic_regression._predict import predict_logits, predict_probs
+from bcejax.logistic_regression._save import load, save
 from bcejax.logistic_regression._separation import separation
 from bcejax.logistic_regression._shards import shard_rows
 from bcejax.logistic_regression._summary import summary
@@ -76,10 +81,12 @@ __all__ = [
     "fit_multinomial",
     "fit_path",
     "likelihood_ratio_test",
+    "load",
     "marginal_effects",
     "predict_logits",
     "predict_probs",
     "prior_shift",
+    "save",
     "score_test",
     "separation",
     "shard_rows",
