@@ -1,6 +1,7 @@
 """A fit told as a table: what it holds, and how it is printed."""
 
 import html
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -141,7 +142,7 @@ def aligned(lines: list[list[str]]) -> str:
     """Columns two spaces apart within WIDTH, for which long names are cut."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     room = min(widths[0], WIDTH - sum(2 + width for width in widths[1:]))
-    names = shortened([" ".join(name.split()) for name, *_ in lines], room)
+    names = shortened([name for name, *_ in lines], room)
 
     def line(name, cells):
         rest = zip(cells, widths[1:], strict=True)
@@ -151,8 +152,9 @@ def aligned(lines: list[list[str]]) -> str:
     return "\n".join(line(name, cells[1:]).rstrip() for name, cells in rows)
 
 
-def shortened(names: list[str], room: int) -> list[str]:
-    """Names of at most so many characters; those that look alike get a number."""
+def shortened(names: Sequence[str], room: int) -> list[str]:
+    """Names in one line of at most `room` characters; those alike get a number."""
+    names = [" ".join(name.split()) for name in names]
     cut = [name if len(name) <= room else name[: room - 1] + "…" for name in names]
 
     def distinct(i: int, name: str) -> str:
