@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 TESTS = "coefficient", "std. error", "z", "p-value"
 WIDTH = 80  # characters of a printed table
+SHOWN = 30  # coefficients of a fit in a notebook
 
 
 class Coefficient(NamedTuple):
@@ -127,6 +128,27 @@ class Summary:
             penalised = f"penalised log-likelihood {self.penalised_log_likelihood:,.4f}"
             merits.insert(1, penalised)
         return merits
+
+
+def html_of_fit(model) -> str:
+    """A `Fit` in a notebook: how it ended, and its coefficients by name."""
+    weights, options = model.weights.tolist(), model.options
+    names = options.columns or [f"x{i}" for i in range(len(weights))]
+    lines = list(zip(names, weights, strict=True))[:SHOWN]
+    if options.fit_intercept:
+        lines.append(("bias", float(model.bias)))
+    end = "converged" if model.converged else "NOT CONVERGED"
+    end += ", the data are separated" * bool(model.separated)
+    firth = " with Firth's penalty" * options.firth
+    title = (
+        f"Logistic regression{firth}, {end}, "
+        f"{int(model.steps)} steps, loss {number(float(model.loss))} nats"
+    )
+    table = html_row("th", ["", "coefficient"])
+    table += "".join(html_row("td", [name, number(x)]) for name, x in lines)
+    more = len(weights) - SHOWN
+    note = f"<p>and {more} more features</p>" if more > 0 else ""
+    return f"<p>{title}</p><table>{table}</table>{note}"
 
 
 def html_row(tag: str, cells: list[str]) -> str:

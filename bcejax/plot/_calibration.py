@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROWS, FEWEST, MOST = 15, 2, 10  # rows for each bin by default, and how many bins
+RARE = 0.5  # all points and intervals below it, the axes end with them
 BARS = 50  # of the histogram
 BAND = 0.16  # of the height of the picture, below 0, is for the histogram
 
@@ -35,7 +36,8 @@ def calibration(
     is Wilson's, of that share: of a calibrated model some `level` of them meet the
     diagonal. Weights count rows there: those that are no counts should have the number
     of rows for their sum. The band below 0 has the histogram of the probabilities. The
-    axes end where the largest point or interval does, so that rare events are seen.
+    axes end at 1, or with the largest point or interval if that is below ½, so that
+    rare events are seen.
 
     Args:
       logits, labels, weights: as in `metrics.calibration`.
@@ -81,7 +83,8 @@ def calibration(
         (line,) = ax.plot(predicted, observed, "o-", label=label)
         color = line.get_color()
         ax.vlines(predicted, low, high, color=color, linewidth=1.5, alpha=0.6)
-        end = min(1.0, max(ax.dataLim.x1, ax.dataLim.y1))
+        end = max(ax.dataLim.x1, ax.dataLim.y1)
+        end = end if end < RARE else 1.0
         histogram(ax, special.expit(host(logits)), weights, end, color)
         leave_a_band(ax, end)
         ax.set(xlabel="predicted probability", ylabel="observed share of label 1")

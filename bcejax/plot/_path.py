@@ -49,7 +49,8 @@ def path(
       >>> from bcejax.logistic_regression import fit_path
       >>> from matplotlib.figure import Figure
       >>> x, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 1, 0, 1])
-      >>> ax = path(fit_path(x, y, [1.0, 0.1, 0.01]), ax=Figure().subplots())
+      >>> found = fit_path(x, y, [1.0, 0.1, 0.01], held_out=(x, y))
+      >>> ax = path(found, ax=Figure().subplots())
       >>> print(ax.lines[1].get_ydata(), ax.texts[0].get_text())
       [0.191 0.637 0.868] x0
     """
