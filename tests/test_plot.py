@@ -20,9 +20,9 @@ from bcejax.plot._names import apart
 
 pyplot.switch_backend("agg")
 
-ROWS = np.random.default_rng(0)
-LOGITS = ROWS.normal(size=300).round(1)  # with ties
-LABELS = (ROWS.random(300) < 1 / (1 + np.exp(-LOGITS))).astype(float)
+RANDOM = np.random.default_rng(0)
+LOGITS = RANDOM.normal(size=300).round(1)  # with ties
+LABELS = (RANDOM.random(300) < 1 / (1 + np.exp(-LOGITS))).astype(float)
 WEIGHTS = 1.0 + np.arange(300) % 3
 OURS = to_rgb("#0072B2")  # the first colour of the style
 
@@ -37,7 +37,7 @@ def legend(ax):
 
 def intervals(collection):
     """The two ends of each line of a collection, `(lines, 2, 2)`."""
-    return np.array(collection.get_segments())
+    return np.array([path.vertices for path in collection.get_paths()])
 
 
 def table(names, values, errors, escapes=None, z=None):
@@ -45,15 +45,9 @@ def table(names, values, errors, escapes=None, z=None):
     values, errors = np.float64(values), np.float64(errors)
     low, high = values - 2 * errors, values + 2 * errors
     z = values / errors if z is None else z
-    columns = (
-        values,
-        errors,
-        z,
-        0 * values,
-        low,
-        high,
-        *map(np.exp, (values, low, high)),
-    )
+    with np.errstate(over="ignore"):
+        odds = [np.exp(a) for a in (values, low, high)]
+    columns = values, errors, z, 0 * values, low, high, *odds
     lines = np.transpose(columns).tolist()
     found = tuple(Coefficient(n, *line) for n, line in zip(names, lines, strict=True))
     return Summary(found, "fisher", 0.95, True, escapes, *[1.0] * 7, False, 1.0)
@@ -70,9 +64,13 @@ def a_path(weights, l2s, loss=None, columns=None, kind=Fit):
 
 
 EVERY = {
-    "calibration": lambda ax: plot.calibration(LOGITS, LABELS, ax=ax),
-    "roc": lambda ax: plot.roc(LOGITS, LABELS, ax=ax),
-    "precision_recall": lambda ax: plot.precision_recall(LOGITS, LABELS, ax=ax),
+    "calibration": lambda ax: plot.calibration(
+        LOGITS, LABELS, weights=WEIGHTS, bins=6, ax=ax
+    ),
+    "roc": lambda ax: plot.roc(LOGITS, LABELS, weights=WEIGHTS, ax=ax),
+    "precision_recall": lambda ax: plot.precision_recall(
+        LOGITS, LABELS, weights=WEIGHTS, ax=ax
+    ),
     "coefficients": lambda ax: plot.coefficients(table("ab", [1, 2], [1, 1]), ax=ax),
     "path": lambda ax: plot.path(a_path([[1.0], [2.0]], [1, 0.1]), ax=ax),
     "held_out_loss": lambda ax: plot.held_out_loss(
@@ -116,7 +114,7 @@ def test_axes_with_something_in_them_keep_their_look():
     ax = axes()
     ax.set_prop_cycle(color=["red", "green", "blue"])
     ax.plot([0, 1], [0, 0])
-    plot.roc(LOGITS, LABELS, ax=ax)
+    plot.roc(LOGITS, LABELS, weights=WEIGHTS, ax=ax)
     assert ax.lines[1].get_color() == "green" and ax.spines["top"].get_visible()
 
 
@@ -124,7 +122,7 @@ def test_several_axes_are_refused_in_words():
     with pytest.raises(
         TypeError, match=r"one matplotlib Axes, got ndarray.*choose one"
     ):
-        plot.roc(LOGITS, LABELS, ax=Figure().subplots(1, 2))
+        plot.roc(LOGITS, LABELS, weights=WEIGHTS, ax=Figure().subplots(1, 2))
 
 
 @pytest.mark.full
@@ -168,8 +166,8 @@ def test_precision_recall_is_that_of_sklearn():
 
 
 def test_a_second_curve_has_its_colour_and_no_second_reference():
-    ax = plot.roc(LOGITS, LABELS, label="a", ax=axes())
-    plot.roc(-LOGITS, LABELS, label="b", ax=ax)
+    ax = plot.roc(LOGITS, LABELS, weights=WEIGHTS, label="a", ax=axes())
+    plot.roc(-LOGITS, LABELS, weights=WEIGHTS, label="b", ax=ax)
     assert [line.get_label()[:6] for line in ax.lines] == ["a, are", "chance", "b, are"]
     assert ax.lines[0].get_color() != ax.lines[2].get_color()
 
@@ -178,9 +176,9 @@ def test_a_second_curve_has_its_colour_and_no_second_reference():
 @pytest.mark.parametrize("share", [0.5, 0.01])
 @pytest.mark.parametrize("draw", [plot.roc, plot.precision_recall])
 def test_a_curve_of_many_rows_is_drawn_by_few_points(draw, share):
-    rows = np.random.default_rng(1)
-    labels = rows.random(200_000) < share
-    logits = rows.normal(size=labels.size) + labels
+    random = np.random.default_rng(1)
+    labels = random.random(200_000) < share
+    logits = random.normal(size=labels.size) + labels
     thin = draw(logits, labels, ax=axes()).lines[0].get_xydata()
     curve = metrics.roc_curve if draw is plot.roc else metrics.precision_recall
     x, y = (
@@ -214,6 +212,7 @@ def test_calibration_has_the_bins_and_wilsons_intervals():
     assert (edges[0], edges[-1]) == (0, 1)
 
 
+@pytest.mark.full
 def test_intervals_of_nothing_and_of_all_end_at_0_and_1():
     x, y = np.repeat([-1.0, 1.0], 20), np.repeat([0, 1], 20)
     ends = intervals(plot.calibration(x, y, bins=2, ax=axes()).collections[0])
@@ -221,24 +220,43 @@ def test_intervals_of_nothing_and_of_all_end_at_0_and_1():
     assert ends[1, 1, 1] == 1 > ends[1, 0, 1] > 0.8
 
 
+@pytest.mark.full
 def test_calibration_of_rare_events_fills_the_axes():
     x = np.linspace(-6, -3, 3000)
     ax = plot.calibration(x, np.arange(3000) % 100 == 0, ax=axes())
-    top = intervals(ax.collections[0])[:, 1, 1].max()
+    top = max(ax.lines[1].get_xdata().max(), intervals(ax.collections[0]).max())
     assert top < ax.get_xlim()[1] < 1.1 * top and top < ax.get_ylim()[1] < 1.1 * top
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plot.roc(LOGITS, 0 * LABELS), "a positive row .* got none"),
-        (lambda: plot.roc(LOGITS, 0 * LABELS + 1), "a negative row .* got none"),
-        (lambda: plot.precision_recall(LOGITS, 0 * LABELS), "a positive row"),
-        (lambda: plot.roc(np.nan * LOGITS, LABELS), "logits must not be NaN"),
-        (lambda: plot.calibration(np.nan * LOGITS, LABELS), "logits must not be NaN"),
+        (
+            lambda: plot.roc(LOGITS, 0 * LABELS, weights=WEIGHTS),
+            "a positive row .* got none",
+        ),
+        (
+            lambda: plot.roc(LOGITS, 0 * LABELS + 1, weights=WEIGHTS),
+            "a negative row .* got none",
+        ),
+        (
+            lambda: plot.precision_recall(LOGITS, 0 * LABELS, weights=WEIGHTS),
+            "a positive row",
+        ),
+        (
+            lambda: plot.roc(np.nan * LOGITS, LABELS, weights=WEIGHTS),
+            "logits must not be NaN",
+        ),
+        (
+            lambda: plot.calibration(np.nan * LOGITS, LABELS, weights=WEIGHTS, bins=6),
+            "logits must not be NaN",
+        ),
         (lambda: plot.calibration(LOGITS, LABELS, level=95), "level must lie .*got 95"),
         (lambda: plot.calibration(LOGITS, LABELS, bins=0), "bins must be at least 1"),
-        (lambda: plot.calibration(LOGITS, 2 * LABELS), "labels must lie"),
+        (
+            lambda: plot.calibration(LOGITS, 2 * LABELS, weights=WEIGHTS, bins=6),
+            "labels must be 0, 1 or a prob",
+        ),
     ],
 )
 def test_rows_that_have_no_picture_are_refused_and_leave_no_figure(call, message):
@@ -310,6 +328,7 @@ def test_what_has_no_end_is_an_arrow_at_the_edge():
     _, values, ends = rows_of(ax)
     assert np.isnan(values[1]) and ax.get_xlim()[1] < 3
     np.testing.assert_allclose(ends[2], ax.get_xlim())
+    assert legend(ax) == ["no optimum: +∞"]
     arrows = {
         (line.get_marker(), *point)
         for line in ax.lines

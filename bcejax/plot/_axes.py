@@ -66,6 +66,13 @@ def dress(ax: "Axes") -> None:
         axis.set_tick_params(labelsize=rcParams[f"{axis.axis_name}tick.labelsize"])
 
 
+def color(k: int) -> str:
+    """That of the style in force; "C0" would be looked up when the figure is drawn."""
+    from matplotlib.colors import to_hex
+
+    return to_hex(f"C{k}")
+
+
 def is_drawn(ax: "Axes", label: str) -> bool:
     """Whether a line of this label is there, as of the first of several models."""
     return any(line.get_label() == label for line in ax.lines)

@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bcejax.logistic_regression import Coefficient, Summary
-from bcejax.plot._axes import REFERENCE, host, styled
+from bcejax.plot._axes import REFERENCE, color, host, styled
 from bcejax.plot._names import beside_rows
 
 if TYPE_CHECKING:
@@ -142,12 +142,19 @@ def draw_intervals(
     place = np.arange(len(value))
     ax.axvline(shown(0.0), **REFERENCE)
     ends = (shown(np.clip(end, left, right)) for end in (low, high))
-    ax.hlines(place, *ends, color="C0")
+    ax.hlines(place, *ends, color=color(0))
     for sign, edge, marker, end in ((-1, left, "<", low), (1, right, ">", high)):
-        open_end = place[end == sign * np.inf]
-        for color, at in (("C0", open_end), ("C1", place[escapes == sign])):
-            ax.plot(np.full(at.size, shown(edge)), at, marker, color=color)
-    ax.plot(shown(value), place, "o", color="C0")
+        runs = f"no optimum: {'−+'[sign > 0]}∞"
+        for k, at, label in (
+            (0, place[end == sign * np.inf], None),
+            (1, place[escapes == sign], runs),
+        ):
+            look = {"color": color(k), "clip_on": False, "label": label}
+            if at.size:
+                ax.plot(np.full(at.size, shown(edge)), at, marker, **look)
+    if np.any(escapes):
+        ax.legend()
+    ax.plot(shown(value), place, "o", color=color(0))
     ax.set(xlim=(shown(left), shown(right)), ylim=(len(value) - 0.5, -0.5))
 
 

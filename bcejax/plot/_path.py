@@ -28,8 +28,9 @@ def path(
     """Draw the coefficients of a `Path`, from the largest penalty to the smallest.
 
     Those that are largest at the smallest penalty are coloured and named, the others
-    are grey. A dashed line stands at the penalty that is best on held-out rows; a new
-    figure then has `held_out_loss` below the coefficients.
+    are grey. The names stand to the right of the Axes, where `layout="constrained"` of
+    a figure makes room for them. A dashed line stands at the penalty that is best on
+    held-out rows; a new figure then has `held_out_loss` below the coefficients.
 
     Args:
       found: what `fit_path` returns. Penalties that it has not come to are left out. Of
@@ -158,8 +159,9 @@ def draw(ax: "Axes", penalty: np.ndarray, lines, names, most: int) -> None:
     largest = np.argsort(-np.abs(lines[-1]), kind="stable")
     named, others = largest[:most], largest[most:]
     rest = [np.stack([penalty, lines[:, i]], axis=1) for i in others]
-    ax.add_collection(LineCollection(rest, color="0.75", linewidth=0.8, zorder=1.5))
-    colors = [ax.plot(penalty, lines[:, i])[0].get_color() for i in named]
+    ax.add_collection(LineCollection(rest, color="0.8", linewidth=0.6, zorder=1.5))
+    look = "-" if len(penalty) > 1 else "o"
+    colors = [ax.plot(penalty, lines[:, i], look)[0].get_color() for i in named]
     falling(ax)
     ax.autoscale_view(scalex=False)
     beside_ends(ax, lines[-1, named], [names[i] for i in named], colors)
