@@ -155,7 +155,7 @@ def draw_intervals(
     if np.any(escapes):
         ax.legend()
     ax.plot(shown(value), place, "o", color=color(0))
-    ax.set(xlim=(shown(left), shown(right)), ylim=(len(value) - 0.5, -0.5))
+    ax.set(xlim=(shown(left), shown(right)), ylim=(max(len(value), 1) - 0.5, -0.5))
 
 
 def edges_of(value, low, high) -> tuple[float, float]:

@@ -20,7 +20,8 @@ def beside_rows(ax: "Axes", names: Sequence[str]) -> None:
     """Names of the rows 0, 1, ... at the left, as small as the height demands."""
     # Matplotlib would read what stands between dollars as mathematics.
     ax.set_yticks(range(len(names)), shortened(names, ROOM), parse_math=False)
-    size = np.clip(height_of(ax) / (LINE * len(names)), SMALLEST, LARGEST)
+    room = height_of(ax) / max(len(names), 1)
+    size = np.clip(room / LINE, SMALLEST, LARGEST)
     ax.tick_params("y", labelsize=size, length=0)
 
 
