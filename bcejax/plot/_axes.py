@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-REFERENCE = {"color": "black", "linewidth": 0.8}  # what a curve is compared with
+# How the lines look that a curve is compared with.
+REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 0.8}
 
 
 @contextmanager
@@ -57,13 +58,16 @@ def dress(ax: "Axes") -> None:
     ax.set_prop_cycle(None)
     for side in ("top", "right"):
         ax.spines[side].set_visible(rcParams[f"axes.spines.{side}"])
-    look = {"alpha": rcParams["grid.alpha"], "color": rcParams["grid.color"]}
+    look: dict[str, Any] = {
+        "alpha": rcParams["grid.alpha"],
+        "color": rcParams["grid.color"],
+    }
     ax.grid(rcParams["axes.grid"], linewidth=rcParams["grid.linewidth"], **look)
     ax.set_axisbelow(True)
     ax.title.set_size(rcParams["axes.titlesize"])
-    for axis in (ax.xaxis, ax.yaxis):
+    for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
         axis.label.set_size(rcParams["axes.labelsize"])
-        axis.set_tick_params(labelsize=rcParams[f"{axis.axis_name}tick.labelsize"])
+        axis.set_tick_params(labelsize=rcParams[f"{name}tick.labelsize"])
 
 
 def color(k: int) -> str:

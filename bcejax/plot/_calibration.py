@@ -123,7 +123,7 @@ def leave_a_band(ax: "Axes", end: float) -> None:
     air = 0.02 * end
     bottom = (0 - BAND * (end + air)) / (1 - BAND)
     ax.set(xlim=(-air, end + air), ylim=(bottom, end + air))
-    ticks = MaxNLocator(5).tick_values(0, end)
+    ticks = np.asarray(MaxNLocator(5).tick_values(0, end))
     ticks = ticks[(ticks >= 0) & (ticks <= end + air)]
     ax.set(xticks=ticks, yticks=ticks)
     ax.axhline(0, color="black", linewidth=0.4)

@@ -1,7 +1,7 @@
 """Coefficients by name, with intervals."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -136,7 +136,7 @@ def draw_intervals(
     escapes = np.broadcast_to(escapes, value.shape)
     value, low, high = (np.where(escapes == 0, a, np.nan) for a in (value, low, high))
     left, right = edges_of(value, low, high)
-    shown = np.exp if odds_ratios else np.asarray
+    shown: Callable = np.exp if odds_ratios else np.asarray
     if odds_ratios:
         use_odds(ax)
     place = np.arange(len(value))
@@ -149,7 +149,7 @@ def draw_intervals(
             (0, place[end == sign * np.inf], None),
             (1, place[escapes == sign], runs),
         ):
-            look = {"color": color(k), "clip_on": False, "label": label}
+            look: dict[str, Any] = {"color": color(k), "clip_on": False, "label": label}
             if at.size:
                 ax.plot(np.full(at.size, shown(edge)), at, marker, **look)
     if np.any(escapes):

@@ -49,8 +49,7 @@ def beside_ends(ax: "Axes", ends: np.ndarray, names: Sequence[str], colors) -> N
 
 def height_of(ax: "Axes") -> float:
     """In points, of which 72 are an inch."""
-    figure = ax.get_figure()
-    return ax.get_position().height * figure.get_figheight() * 72
+    return ax.get_window_extent().height * 72 / ax.figure.dpi
 
 
 def apart(wanted: np.ndarray, gap: float) -> np.ndarray:

@@ -97,7 +97,7 @@ def held_out_loss(
       [0.651 0.595 0.587]
     """
     penalty, order = penalties(found)
-    if found.held_out_loss is None:
+    if found.held_out_loss is None or found.best is None:
         raise ValueError(
             "found must have the losses of held-out rows: give fit_path such rows, "
             "held_out=(features, labels)."
@@ -180,7 +180,8 @@ def falling(ax: "Axes") -> None:
 
 def panel_below(ax: "Axes") -> "Axes":
     """Of Axes that fill a figure: part of their room, with the same horizontal axis."""
-    upper, lower = ax.get_subplotspec().subgridspec(2, 1, height_ratios=(2.2, 1))
-    ax.set_subplotspec(upper)
+    figure = ax.figure
+    grid = figure.add_gridspec(2, 1, height_ratios=(2.2, 1))
+    ax.set_subplotspec(grid[0])
     ax.tick_params("x", labelbottom=False)
-    return ax.get_figure().add_subplot(lower, sharex=ax)
+    return figure.add_subplot(grid[1], sharex=ax)
