@@ -44,6 +44,8 @@ Information
 Modules
   logistic_regression      fit, predict_probs, covariance, summary and more
   metrics                  log_loss, roc_auc, confusion, calibration and more
+  plot                     calibration, roc, coefficients, path and more, by matplotlib;
+                           not imported with the package: `from bcejax import plot`
 """
 
 from bcejax import logistic_regression, metrics

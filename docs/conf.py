@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import bcejax
-from bcejax import logistic_regression, metrics
+from bcejax import logistic_regression, metrics, plot
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,9 +45,10 @@ napoleon_attr_annotations = False
 napoleon_use_ivar = True
 napoleon_custom_sections = ["Reference"]
 
+# `calibration` alone is that of the metrics: a later module wins.
 PUBLIC = {
     name: f"{module.__name__}.{name}"
-    for module in (metrics, logistic_regression, bcejax)
+    for module in (plot, metrics, logistic_regression, bcejax)
     for name in module.__all__
 }
 # Would be markup: signs of formulas, and initials, which look like a numbered list.

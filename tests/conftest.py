@@ -90,6 +90,7 @@ QUICKLY_COMPILED = {
     "test_newton",
     "test_path",
     "test_peers",
+    "test_plot",
     "test_precision",
     "test_processes",
     "test_shards",

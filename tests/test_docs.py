@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import bcejax
-from bcejax import logistic_regression, metrics
+from bcejax import logistic_regression, metrics, plot
 
 ROOT = Path(__file__).parents[1]
 PAGES = "".join(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))
 DESCRIBED = re.findall(r"^\.\. auto\w+:: ([\w.]+)", PAGES, re.MULTILINE)
-MODULES = bcejax, logistic_regression, metrics
+MODULES = bcejax, logistic_regression, metrics, plot
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

@@ -7,10 +7,12 @@ import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from bcejax import metrics
+from bcejax import plot
 from bcejax._cli import output
 from bcejax._cli.dataset import Dataset
 from bcejax._cli.model import Model
+from bcejax.plot._coefficients import draw_intervals
+from bcejax.plot._names import beside_rows
 
 SHOWN = 20  # coefficients
 ENDINGS = [f".{kind}" for kind in Figure().canvas.get_supported_filetypes()]
@@ -34,28 +36,19 @@ def draw(path: Path, data: Dataset, excess=()) -> None:
 def _calibration(panel, data: Dataset) -> None:
     part, rows = ("test", data.scored(True)) if data.test else ("training", None)
     rows = rows or data.scored(False)
-    bins = int(np.clip(rows.labels.size // 15, 2, 10))
-    # Bins of as many rows each, so that the points also show where predictions lie.
-    curve = metrics.calibration(
-        rows.logits, rows.labels, weights=rows.weight, bins=bins, strategy="quantile"
+    plot.calibration(
+        rows.logits, rows.labels, weights=rows.weight, label="this fit", ax=panel
     )
-    panel.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="perfect")
-    panel.plot(curve.predicted, curve.observed, "o-", color="C0", label="this fit")
-    panel.set(title=f"Calibration on the {part} rows", xlabel="predicted probability")
-    panel.set(ylabel="observed share of label 1")
-    panel.legend()
+    panel.set(title=f"Calibration on the {part} rows")
 
 
 def _coefficients(panel, model: Model) -> None:
     """Coefficients per standard deviation, so that all columns share an axis."""
-    largest = model.largest(SHOWN)[::-1]
-    errors = np.nan_to_num(model.column("standard_error") * model.column("scale"))
+    largest = model.largest(SHOWN)
+    value = model.per_deviation()[largest]
+    errors = model.column("standard_error") * model.column("scale")
     reach = NormalDist().inv_cdf(0.975) * errors[largest]
-    sizes, place = model.per_deviation()[largest], range(largest.size)
-    # Matplotlib would read what stands between dollars as mathematics.
-    names = [model.features[i].name[:24].replace("$", r"\$") for i in largest]
-    panel.axvline(0, color="black", linewidth=0.8)
-    panel.errorbar(sizes, place, xerr=reach, fmt="o", color="C0")
-    panel.set_yticks(place, names)
+    draw_intervals(panel, value, value - reach, value + reach)
+    beside_rows(panel, [model.features[i].name for i in largest])
     panel.set(xlabel="change of the logit per standard deviation")
     panel.set(title="Largest coefficients, with 95% intervals")

@@ -24,8 +24,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bcejax.logistic_regression._compiled import is_eager
 from bcejax.logistic_regression._problem import Params
 from bcejax.logistic_regression._scaling import Scaling
+from bcejax.logistic_regression._table import html_of_fit
 
 NOISE = 4  # roundings of the loss, which do not tell whether it has fallen
 PER_DEVIATION = 100  # tolerances of the gradient per deviation of a column
@@ -91,6 +93,11 @@ class Fit(NamedTuple):
     separated: jax.Array
     l2: jax.Array | float = 0.0
     options: Options = Options()
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks, which print the arrays of many fits, or of a traced one."""
+        single = jnp.ndim(self.loss) == 0 and is_eager(self)
+        return html_of_fit(self) if single else None
 
 
 class MultinomialFit(NamedTuple):

@@ -1,11 +1,13 @@
 """A fit told as a table: what it holds, and how it is printed."""
 
 import html
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 TESTS = "coefficient", "std. error", "z", "p-value"
 WIDTH = 80  # characters of a printed table
+SHOWN = 30  # coefficients of a fit in a notebook
 
 
 class Coefficient(NamedTuple):
@@ -128,6 +130,27 @@ class Summary:
         return merits
 
 
+def html_of_fit(model) -> str:
+    """A `Fit` in a notebook: how it ended, and its coefficients by name."""
+    weights, options = model.weights.tolist(), model.options
+    names = options.columns or [f"x{i}" for i in range(len(weights))]
+    lines = list(zip(names, weights, strict=True))[:SHOWN]
+    if options.fit_intercept:
+        lines.append(("bias", float(model.bias)))
+    end = "converged" if model.converged else "NOT CONVERGED"
+    end += ", the data are separated" * bool(model.separated)
+    firth = " with Firth's penalty" * options.firth
+    title = (
+        f"Logistic regression{firth}, {end}, "
+        f"{int(model.steps)} steps, loss {number(float(model.loss))} nats"
+    )
+    table = html_row("th", ["", "coefficient"])
+    table += "".join(html_row("td", [name, number(x)]) for name, x in lines)
+    more = len(weights) - SHOWN
+    note = f"<p>and {more} more features</p>" if more > 0 else ""
+    return f"<p>{title}</p><table>{table}</table>{note}"
+
+
 def html_row(tag: str, cells: list[str]) -> str:
     inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
     return f"<tr>{inner}</tr>"
@@ -141,7 +164,7 @@ def aligned(lines: list[list[str]]) -> str:
     """Columns two spaces apart within WIDTH, for which long names are cut."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     room = min(widths[0], WIDTH - sum(2 + width for width in widths[1:]))
-    names = shortened([" ".join(name.split()) for name, *_ in lines], room)
+    names = shortened([name for name, *_ in lines], room)
 
     def line(name, cells):
         rest = zip(cells, widths[1:], strict=True)
@@ -151,8 +174,9 @@ def aligned(lines: list[list[str]]) -> str:
     return "\n".join(line(name, cells[1:]).rstrip() for name, cells in rows)
 
 
-def shortened(names: list[str], room: int) -> list[str]:
-    """Names of at most so many characters; those that look alike get a number."""
+def shortened(names: Sequence[str], room: int) -> list[str]:
+    """Names in one line of at most `room` characters; those alike get a number."""
+    names = [" ".join(name.split()) for name in names]
     cut = [name if len(name) <= room else name[: room - 1] + "…" for name in names]
 
     def distinct(i: int, name: str) -> str:
