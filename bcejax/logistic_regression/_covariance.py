@@ -131,6 +131,8 @@ def covariance(
       (1982), 1-25. K.-Y. Liang and S. L. Zeger, Longitudinal data analysis using
       generalized linear models, Biometrika 73 (1986), 13-22.
     """
+    read: Callable
+    compute: Callable
     if isinstance(model, MultinomialFit):
         read, compute = classes_again, compiled_contrasts
     elif not callable(features):
@@ -148,6 +150,8 @@ def covariance(
     groups = codes_of(groups, kind, given)
     with precision_of(given, model):
         result, _, sound = compute(model, given, fit_intercept, kind, groups)
+        if isinstance(model, MultinomialFit):  # whose labels have been looked at
+            given = given._replace(labels=jnp.zeros(len(given.labels)))
         refuse(sound, given, names)
     return rounded(result)
 
