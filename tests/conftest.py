@@ -74,6 +74,8 @@ def strict_promotion():
 QUICKLY_COMPILED = {
     "test_batch_inference",
     "test_batches",
+    "test_class_covariance",
+    "test_class_metrics",
     "test_classes",
     "test_command",
     "test_command_files",

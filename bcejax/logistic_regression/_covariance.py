@@ -26,15 +26,18 @@ from jax.typing import ArrayLike
 
 from bcejax._bce import bce_dx
 from bcejax._numerics.sigmoid import sigmoid_slope
+from bcejax.logistic_regression._class_covariance import (
+    classes_again,
+    compiled_contrasts,
+)
 from bcejax.logistic_regression._compiled import AT_ONCE, compiled
 from bcejax.logistic_regression._covariance_batches import covariance_in_passes
 from bcejax.logistic_regression._design import (
-    Design,
-    design_of,
-    factor_of,
+    centred_design,
     information_of_penalty,
     information_of_rows,
     inverse_root,
+    middle_of,
     scores_of_rows,
     variance_of,
 )
@@ -46,7 +49,7 @@ from bcejax.logistic_regression._given import (
     read_again,
     refuse,
 )
-from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._outcome import Fit, MultinomialFit
 from bcejax.logistic_regression._precision import precision_of, rounded
 from bcejax.logistic_regression._predict import check_columns, logits_of_model
 from bcejax.logistic_regression._problem import (
@@ -55,15 +58,14 @@ from bcejax.logistic_regression._problem import (
     checked_problem,
     total_weight,
 )
-from bcejax.logistic_regression._rows import sum_over_rows
-from bcejax.logistic_regression._scaling import moments, positive_or_one
+from bcejax.logistic_regression._scaling import positive_or_one
 from bcejax.logistic_regression._stream import opened
 
 KINDS = "fisher", "sandwich", "HC1", "cluster"
 
 
 def covariance(
-    model: Fit,
+    model: Fit | MultinomialFit,
     features: ArrayLike | Callable[[], Iterable],
     labels: ArrayLike | None = None,
     *,
@@ -75,6 +77,10 @@ def covariance(
     groups: ArrayLike | None = None,
 ) -> jax.Array:
     """Covariance of the coefficients (β, b) of a converged fit, the bias last.
+
+    Of many classes: of the contrasts with class 0, β = Bₖ − B₀ and b = bₖ − b₀ of the
+    classes k = 1, 2, …, one class after another. Where all classes move alike the
+    probabilities stay the same, so that only such differences have a variance.
 
     The data and options are those of the fit, which remembers all but the data, the
     weights and the offset. "fisher" is right if the model is;
@@ -90,11 +96,13 @@ def covariance(
     That is the limit of a vanishing penalty, whose other elements are returned as well.
 
     Args:
-      model: the minimiser, of d features.
+      model: the minimiser, of d features. Of many classes there may be up to 2,048
+        contrasts, (d + 1) (classes − 1), and no batches.
       features: `(n, d)`, real; or the `make_batches` of `fit_batches`, in which labels,
         weights and offsets are. It is called once to look at the first batch, and three
         times, or four for "sandwich" and "HC1". Not within jit or vmap.
-      labels: `(n,)`, real. Class 0 or 1, or a probability. None for batches.
+      labels: `(n,)`, real. Class 0 or 1, or a probability; of many classes as in
+        `fit_multinomial`. None for batches.
       l2: scalar or `(d,)`, not negative; that of the fit by default.
       sample_weight: `(n,)` or a scalar, not negative. 2 counts a row twice.
       offset: `(n,)` or a scalar.
@@ -103,13 +111,14 @@ def covariance(
       groups: `(n,)`, numbers or text that tell the groups of "cluster" apart.
     Returns:
       `(d + 1, d + 1)`, or `(d, d)` without a bias, in the dtype of the fit. Its unit is
-      that of coefficient × coefficient.
+      that of coefficient × coefficient. Of many classes each side is classes − 1 times
+      as long, and `.diagonal().reshape(classes - 1, d + 1)` has a row for each.
     Raises:
       TypeError: if an argument is not real, or is given beside batches that hold it.
       ValueError: if a shape does not fit that of `features`, for an unknown kind, for
         "cluster" without groups and groups without it, or for options that are not
-        those of the fit. Outside jit and vmap also for a value
-        that cannot be meant.
+        those of the fit; for batches or too many contrasts of many classes. Outside jit
+        and vmap also for a value that cannot be meant.
     Example:
       >>> from bcejax.logistic_regression import fit
       >>> x, y = jnp.array([[0], [1], [1], [0]]), jnp.array([0.25, 0.75, 0.75, 0.25])
@@ -122,21 +131,27 @@ def covariance(
       (1982), 1-25. K.-Y. Liang and S. L. Zeger, Longitudinal data analysis using
       generalized linear models, Biometrika 73 (1986), 13-22.
     """
-    if callable(features):
+    read: Callable
+    compute: Callable
+    if isinstance(model, MultinomialFit):
+        read, compute = classes_again, compiled_contrasts
+    elif not callable(features):
+        read, compute = read_again, compiled_covariance
+    else:
         beside = {"labels": labels, "sample_weight": sample_weight, "offset": offset}
         beside["groups"] = groups
         result, _ = covariance_of_batches(
             model, features, beside, l2, fit_intercept, kind
         )
         return rounded(result)
-    given, names, fit_intercept = read_again(
+    given, names, fit_intercept = read(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
     groups = codes_of(groups, kind, given)
     with precision_of(given, model):
-        result, _, sound = compiled_covariance(
-            model, given, fit_intercept, kind, groups
-        )
+        result, _, sound = compute(model, given, fit_intercept, kind, groups)
+        if isinstance(model, MultinomialFit):  # whose labels have been looked at
+            given = given._replace(labels=jnp.zeros(len(given.labels)))
         refuse(sound, given, names)
     return rounded(result)
 
@@ -183,7 +198,7 @@ def codes_of(groups: ArrayLike | None, kind: str, given: Given):
         return None
     traced = isinstance(groups, jax.core.Tracer)
     of_rows: Any = groups if traced else np.asarray(groups)
-    rows = np.shape(given.labels)
+    rows = np.shape(given.labels)[:1]
     if of_rows.shape != rows:
         raise ValueError(
             f"groups must hold one value per row of features, got {of_rows.shape} "
@@ -208,21 +223,10 @@ def compiled_covariance(model: Fit, given, fit_intercept, kind, groups=None):
         scores = scores_of_rows(design, data, root, slope, pull)
         determined = jnp.sum(jnp.any(root != 0, 0))
         middle = middle_of(kind, scores, data.share, total, determined, groups)
-    variance = variance_of(design, root, lost, middle, top, total)
+    variance = variance_of(design.back, root, lost, middle, top, total)
     # Features that are not finite have shown in the share of a row or in its logit.
     rows = jnp.where(data.share != 0, data.share + logits, 0)
     return variance, logits, is_sound(given, rows)
-
-
-def middle_of(kind: str, scores, share, total, k, groups) -> jax.Array:
-    """Σ sᵢ gᵢ gᵢᵀ, or W Σ_c g_c g_cᵀ with g_c = Σ sᵢ gᵢ, times its factor."""
-    weighted = share[:, None] * scores
-    if kind != "cluster":
-        return factor_of(kind, total, k) * sum_over_rows(scores, weighted)
-    of_groups = jax.ops.segment_sum(weighted, groups, len(share))
-    count = jnp.sum(jax.ops.segment_max(share, groups, len(share)) > 0)
-    factor = count / (count - 1) * (total - 1) / (total - k)
-    return factor * total * sum_over_rows(of_groups, of_groups)
 
 
 def rooted_design(data: Problem, logits, fit_intercept: bool):
@@ -251,11 +255,3 @@ def fitted_logits(model: Fit, data: Problem) -> jax.Array:
     """Logits of the rows of `data`, in their dtype, offset included."""
     weights, bias = (jnp.asarray(a, data.share.dtype) for a in model[:2])
     return logits_of_model(Params(weights, bias), data.features) + data.offset
-
-
-def centred_design(data: Problem, curvature, l2, fit_intercept: bool) -> Design:
-    # Any coordinates lead to the same covariance: to a derivative they are constants.
-    weight = stop_gradient(curvature)
-    total = positive_or_one(weight.sum())
-    weighted = stop_gradient(data._replace(share=weight / total))
-    return design_of(*moments(weighted, fit_intercept), total, l2, fit_intercept)

@@ -80,7 +80,7 @@ def covariance_in_passes(
         determined = jnp.sum(jnp.any(root != 0, 0))
         factor = factor_of(kind, weight, determined)
         middle = factor * stream.fold(add_middle, none, *given).sum
-    return jax.jit(variance_of)(design, root, lost, middle, top, weight), curved
+    return jax.jit(variance_of)(design.back, root, lost, middle, top, weight), curved
 
 
 def survey_of_curvature(stream: Stream, params: Params, fit_intercept: bool) -> Curved:

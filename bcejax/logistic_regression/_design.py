@@ -13,7 +13,12 @@ from jax.lax import stop_gradient
 
 from bcejax.logistic_regression._problem import Problem
 from bcejax.logistic_regression._rows import HIGHEST, sum_over_rows
-from bcejax.logistic_regression._scaling import Scaling, positive_or_one, varies
+from bcejax.logistic_regression._scaling import (
+    Scaling,
+    moments,
+    positive_or_one,
+    varies,
+)
 
 LOST = 4  # roundings of the features that may account for all of a direction
 
@@ -51,6 +56,14 @@ def design_of(mean, deviation, total, l2, fit_intercept: bool) -> Design:
     k = unit.size + fit_intercept  # without a bias all but the last
     back = at.matrix()[:k, :k]
     return Design(at, jnp.append(varying, True), penalty[:k], back, rounding[:k])
+
+
+def centred_design(data: Problem, curvature, l2, fit_intercept: bool) -> Design:
+    # Any coordinates lead to the same covariance: to a derivative they are constants.
+    weight = stop_gradient(curvature)
+    total = positive_or_one(weight.sum())
+    weighted = stop_gradient(data._replace(share=weight / total))
+    return design_of(*moments(weighted, fit_intercept), total, l2, fit_intercept)
 
 
 def information_of_rows(columns, curvature, basis) -> jax.Array:
@@ -116,19 +129,33 @@ def scores_of_rows(design: Design, data: Problem, root, slope, pull) -> jax.Arra
     return dot(slope[:, None] * design.columns(data) + pull, root)
 
 
+def middle_of(kind: str, scores, share, total, k, groups) -> jax.Array:
+    """Σ sᵢ gᵢ gᵢᵀ, or W Σ_c g_c g_cᵀ with g_c = Σ sᵢ gᵢ, times its factor."""
+    weighted = share[:, None] * scores
+    if kind != "cluster":
+        return factor_of(kind, total, k) * sum_over_rows(scores, weighted)
+    of_groups = jax.ops.segment_sum(weighted, groups, len(share))
+    count = jnp.sum(jax.ops.segment_max(share, groups, len(share)) > 0)
+    factor = count / (count - 1) * (total - 1) / (total - k)
+    return factor * total * sum_over_rows(of_groups, of_groups)
+
+
 def factor_of(kind: str, total, k):
     """What the middle of a sandwich is multiplied by, of k coefficients."""
     return total / (total - k) if kind == "HC1" else 1
 
 
-def variance_of(design: Design, root, lost, middle, top, total_weight) -> jax.Array:
-    """The covariance; without a `middle` the information itself is in its place."""
-    spread = dot(design.back, root)
+def variance_of(back, root, lost, middle, top, total_weight) -> jax.Array:
+    """The covariance; without a `middle` the information itself is in its place.
+
+    `back` leads from the coordinates of the root to the coefficients.
+    """
+    spread = dot(back, root)
     if middle is None:
         known = dot(spread, spread.T) / top
     else:
         known = dot(dot(spread, middle), spread.T)
-    return known / total_weight + infinities(dot(design.back, lost), design.back)
+    return known / total_weight + infinities(dot(back, lost), back)
 
 
 def infinities(lost: jax.Array, back: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ import numpy as np
 from bcejax._host import Array, column_names, columns, matrix, numbers
 from bcejax._values import complain
 from bcejax.logistic_regression._classes import weighted_by_class
-from bcejax.logistic_regression._outcome import ClassWeight, Fit
+from bcejax.logistic_regression._outcome import ClassWeight, Fit, MultinomialFit
 
 
 class Given(NamedTuple):
@@ -86,7 +86,7 @@ def read_again(
     return data.by_class(options.class_weight), names, fit_intercept
 
 
-def check_options(model: Fit, there: dict[str, bool]) -> None:
+def check_options(model: Fit | MultinomialFit, there: dict[str, bool]) -> None:
     """That weights and an offset are there if the fit had them."""
     options = model.options
     had = {"sample_weight": options.weighted, "offset": options.shifted}
@@ -95,7 +95,7 @@ def check_options(model: Fit, there: dict[str, bool]) -> None:
             raise ValueError(f"{name} must be given: the model was fitted with one.")
 
 
-def checked_intercept(model: Fit, fit_intercept: bool | None) -> bool:
+def checked_intercept(model: Fit | MultinomialFit, fit_intercept: bool | None) -> bool:
     """Whether the fit has a bias; None agrees with either."""
     has = model.options.fit_intercept
     if fit_intercept not in (None, has):

@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax._arguments import real, widened
+from bcejax._class_values import (
+    ENCODE,
+    class_index,
+    complain_of_indices,
+    complain_of_probabilities,
+)
 from bcejax._host import Array, as_computed_with, matrix
 from bcejax._range_check import in_range
-from bcejax._values import complain_of_weights, first_of, place_of
+from bcejax._values import complain_of_weights
 from bcejax.logistic_regression._compiled import is_eager
 from bcejax.logistic_regression._given import Given, read
 from bcejax.logistic_regression._problem import (
@@ -18,12 +24,6 @@ from bcejax.logistic_regression._problem import (
     shares,
 )
 from bcejax.logistic_regression._rows import sum_over_blocks
-
-SUM = 1e-3  # by which the probabilities of a row may miss 1
-ENCODE = (
-    "encode them, by np.unique(labels, return_inverse=True)[1] or scikit-learn's "
-    "LabelEncoder"
-)
 
 
 def read_classes(
@@ -82,38 +82,6 @@ def checked_count(classes, labels: Array) -> int | None:
     return count
 
 
-def complain_of_indices(labels: np.ndarray, counted: np.ndarray, count) -> None:
-    most = np.inf if count is None else count - 1
-    whole = (labels >= 0) & (labels <= most) & (labels == np.floor(labels))
-    row = first_of(counted & (~whole | np.isinf(labels)))
-    if row is None:
-        return
-    rule = "0, 1, 2, …" if count is None else f"0 to {count - 1}"
-    found = np.unique(labels[counted])
-    raise ValueError(
-        f"labels must be classes, the integers {rule}, got {labels[row]:g} in row "
-        f"{place_of(row)}"
-        + (
-            ": leave out the rows without a label, or give them weight 0."
-            if np.isnan(labels[row])
-            else f". They hold {len(found)} values: {ENCODE}, or give a probability "
-            "of each class, (n, classes)."
-        )
-    )
-
-
-def complain_of_probabilities(labels: Array, counted: np.ndarray) -> None:
-    y = jnp.asarray(labels)
-    y = y.astype(widened(y.dtype))
-    sound = jnp.all(y >= 0, 1) & (jnp.abs(jnp.sum(y, 1) - 1) <= SUM)
-    row = first_of(counted & ~np.asarray(sound))
-    if row is not None:
-        raise ValueError(
-            "labels must be probabilities of the classes, not negative and with the "
-            f"sum 1, got {as_computed_with(y[row])} in row {place_of(row)}."
-        )
-
-
 def complain_of_absent(totals: np.ndarray, classes, l2) -> None:
     """Of classes without rows, unless a penalty and `classes` say that it is meant."""
     absent = np.flatnonzero(totals == 0)
@@ -151,9 +119,7 @@ def checked_classes(given: Given, classes: int) -> Problem:
     weight = checked_weight(sample_weight, features)
     labels, counts = real(labels, "labels"), weight != 0
     if labels.ndim == 1:
-        known = (labels >= 0) & (labels < classes) & (labels == jnp.floor(labels))
-        labels = in_range(jnp.where(counts, labels, 0), "labels", 0, classes - 1)
-        labels = jnp.where(known | ~counts, labels, classes).astype(jnp.int32)
+        labels = class_index(labels, counts, classes)
     else:
         labels = labels.astype(widened(labels.dtype))
         labels = jnp.where(counts[:, None], labels, 1 / classes)

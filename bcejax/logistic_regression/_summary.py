@@ -16,7 +16,7 @@ from bcejax.logistic_regression._covariance import (
 from bcejax.logistic_regression._firth import loss_with_firth
 from bcejax.logistic_regression._given import Given, read_again, refuse
 from bcejax.logistic_regression._likelihood import Totals, penalty, totals_of
-from bcejax.logistic_regression._outcome import Fit
+from bcejax.logistic_regression._outcome import Fit, MultinomialFit
 from bcejax.logistic_regression._precision import precision_of
 from bcejax.logistic_regression._problem import Params
 from bcejax.logistic_regression._profile import Profile, compiled_profile
@@ -62,7 +62,7 @@ def summary(
       ValueError: if a shape does not fit that of `features`, the data or options are
         not those of the fit, a value cannot be meant, there are not d names,
         `level` is not between 0 and 1, or `kind` is unknown, does not go with `groups`,
-        or is "profile" for a fit that has not converged.
+        or is "profile" for a fit that has not converged. For a model of many classes.
     Example:
       >>> from bcejax.logistic_regression import fit
       >>> x, y = np.array([[0], [0], [1], [1]]), np.array([0, 1, 0, 1])
@@ -88,6 +88,11 @@ def summary(
       ed., Wiley, 2013. D. J. Venzon and S. H. Moolgavkar, A method for computing
       profile-likelihood-based confidence intervals, Applied Statistics 37 (1988).
     """
+    if isinstance(model, MultinomialFit):
+        raise ValueError(
+            f"model must be of two classes, got one of {model.weights.shape[-1]}: "
+            "covariance has the standard errors of many classes."
+        )
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
     quantile = special.ndtri((1 + level) / 2)

@@ -1,4 +1,4 @@
-"""How good the logits of a binary classifier are, of any classifier.
+"""How good the logits of a classifier are, whatever it is.
 
 All of them weigh the rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its probability,
 
@@ -19,6 +19,10 @@ All of them weigh the rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its p
   Calibration
   expected_calibration_error  the mean distance of those two means
 
+These are of two classes, with logits `(n,)`. `log_loss`, `accuracy`, `calibration` and
+`expected_calibration_error` take many classes as well, with logits `(n, classes)` and
+labels 0 to classes − 1, or a probability for each class.
+
 All are pure functions: jit them, vmap them, and give them sharded arrays. A weight of 2
 counts a row twice. Only the ratios of the weights matter, but in the counts of
 `confusion` and in `Calibration.weight`. Labels may be probabilities: y counts as y of a
@@ -26,9 +30,10 @@ positive and 1 − y of a negative row. 16-bit logits are computed in float32, a
 the results: a mean over many rows has more digits than one of them. NaN in the logits
 gives NaN out.
 
-In a row with a weight, a label that is NaN or outside [0, 1] is a ValueError. So are
-weights that are negative, not finite, or 0 in all rows. Logits that all lie in [0, 1]
-look like probabilities and get a UserWarning. Within jit and vmap nobody can be told:
+In a row with a weight, a label that is NaN or outside [0, 1], or is none of many
+classes, is a ValueError. So are weights that are negative, not finite, or 0 in all
+rows. Logits that all lie in [0, 1], and sum to 1 over many classes, look like
+probabilities and get a UserWarning. Within jit and vmap nobody can be told:
 there labels and weights are errors under `jax.experimental.checkify.checkify` only, and
 NaN gives NaN.
 """

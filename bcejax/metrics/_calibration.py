@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from bcejax._numerics.sigmoid import sigmoid
 from bcejax._sharding import replicated
 from bcejax.metrics._checked import checked
+from bcejax.metrics._top_class import top_class
 
 _LANES = 1024  # partial sums of each bin of a calibration curve
 
@@ -19,8 +20,10 @@ class Calibration(NamedTuple):
     """Rows of similar probability, bin by bin, in ascending order.
 
     Attributes:
-      predicted: `(bins,)`, mean of σ(x) in the bin; NaN in an empty one.
-      observed: `(bins,)`, mean label, the fraction of positives; NaN in an empty one.
+      predicted: `(bins,)`, mean of σ(x) in the bin, or of the largest probability of
+        many classes; NaN in an empty one.
+      observed: `(bins,)`, mean label, the fraction of positives, or of rows whose most
+        probable class is theirs; NaN in an empty one.
       weight: `(bins,)`, sum of the weights, the number of rows without them.
     """
 
@@ -39,13 +42,15 @@ def calibration(
 ) -> Calibration:
     """Calibration curve: what was predicted and what came, in bins of similar rows.
 
-    A model is calibrated if `observed` is `predicted` but for chance. Other arguments
-    and errors are those of `log_loss`.
+    A model is calibrated if `observed` is `predicted` but for chance. Of many classes,
+    logits `(n, classes)`, it is about the most probable class of each row: how probable
+    that was, and whether it was right. Other arguments and errors are those of
+    `log_loss`.
 
     Args:
       bins: how many.
       strategy: "uniform" cuts [0, 1] into bins (a, b] of equal width, the first with
-        its 0; "quantile" cuts the sorted logits into bins of equal weight, as far as
+        its 0; "quantile" cuts the sorted rows into bins of equal weight, as far as
         ties allow.
     Returns:
       A `Calibration`, float32 or float64. All NaN if a logit or a weight is.
@@ -62,7 +67,15 @@ def calibration(
       learning, ICML 2005, 625-632.
     """
     check_bins(bins, strategy)
-    return checked(_calibration, logits, labels, weights, bins=bins, strategy=strategy)
+    return checked(
+        _calibration,
+        logits,
+        labels,
+        weights,
+        of_classes=True,
+        bins=bins,
+        strategy=strategy,
+    )
 
 
 def expected_calibration_error(
@@ -91,7 +104,13 @@ def expected_calibration_error(
     """
     check_bins(bins, strategy)
     return checked(
-        _expected_error, logits, labels, weights, bins=bins, strategy=strategy
+        _expected_error,
+        logits,
+        labels,
+        weights,
+        of_classes=True,
+        bins=bins,
+        strategy=strategy,
     )
 
 
@@ -103,8 +122,16 @@ def check_bins(bins, strategy) -> None:
 
 
 def _calibration(x, y, w, bins: int, strategy: str) -> Calibration:
-    x, y, w = replicated((x, y, w), x)
-    p = sigmoid(x)
+    if x.ndim == 1:
+        return _curve(x, sigmoid(x), y, w, bins, strategy)
+    p, q, right = top_class(x, y)
+    # Sorted by −(1 − p), which tells apart what is all but certain.
+    return _curve(-q, p, right, w, bins, strategy)
+
+
+def _curve(x, p, y, w, bins: int, strategy: str) -> Calibration:
+    """Of probabilities p, whose order is that of x."""
+    x, p, y, w = replicated((x, p, y, w), x)
     if strategy == "uniform":
         inner = np.linspace(0, 1, bins + 1)[1:-1]
         place = jnp.searchsorted(jnp.asarray(inner, x.dtype), p)

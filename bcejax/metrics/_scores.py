@@ -4,39 +4,46 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from bcejax._bce import bce_dx, bce_unweighted
+from bcejax._numerics import softmax
 from bcejax._numerics.limits import times_or_zero
 from bcejax.metrics._checked import checked
+from bcejax.metrics._top_class import top_class
 
 
 def log_loss(
     logits: ArrayLike, labels: ArrayLike, *, weights: ArrayLike | None = None
 ) -> jax.Array:
-    """Mean binary cross-entropy Σ wᵢ ℓ(xᵢ, yᵢ) / Σ wᵢ, in nats.
+    """Mean cross-entropy Σ wᵢ ℓ(xᵢ, yᵢ) / Σ wᵢ, in nats.
 
+    ℓ is `bce_with_logits` of two classes, and of many the cross-entropy of the softmax.
     Nothing is clipped: a certain wrong answer costs ∞, unless its weight is 0.
     Differentiable to every order in all arguments.
 
     Args:
-      logits: `(n,)`, floating point. ±∞ are allowed.
-      labels: `(n,)` or a scalar, real. Class 0 or 1, or a probability.
+      logits: `(n,)`, or of many classes `(n, classes)`, floating point. ±∞ are allowed.
+      labels: `(n,)` or a scalar, real. Class 0 or 1, or a probability. Of many classes
+        `(n,)`, the classes 0 to classes − 1, or `(n, classes)`, a probability of each.
       weights: `(n,)` or a scalar, real, not negative.
     Returns:
       `()`, float32 or float64.
     Raises:
       TypeError: if `logits` is not floating point, or another argument not real.
-      ValueError: if `logits` is not one row of numbers, a shape does not fit it, or a
-        value of the others cannot be meant.
+      ValueError: if `logits` has another shape, a shape does not fit it, or a value of
+        the others cannot be meant.
     Example:
       >>> print(log_loss(jnp.array([-2.0, 0.5, jnp.inf]), jnp.array([0, 1, 1])))
       0.2003
+      >>> print(log_loss(jnp.array([[2.0, 0, 0], [0, 1, 0]]), jnp.array([0, 2])))
+      0.8955
 
     Reference:
       I. J. Good, Rational decisions, J. R. Statist. Soc. B 14 (1952), 107-114.
     """
-    return checked(_log_loss, logits, labels, weights)
+    return checked(_log_loss, logits, labels, weights, of_classes=True)
 
 
 def brier_score(
@@ -45,7 +52,8 @@ def brier_score(
     """Brier score Σ wᵢ (σ(xᵢ) − yᵢ)² / Σ wᵢ, the mean squared error of a probability.
 
     From the logits it keeps the digits that 1 − σ(x) has lost. Differentiable to every
-    order in all arguments, which are those of `log_loss`, and so are the errors.
+    order in all arguments, which are those of `log_loss` of two classes, and so are the
+    errors.
 
     Returns:
       `()`, float32 or float64, in [0, 1].
@@ -71,17 +79,29 @@ def accuracy(
 ) -> jax.Array:
     """Share of the rows that are called by their class: positive from `threshold` on.
 
-    Arguments and errors are those of `log_loss`.
+    Of many classes, logits `(n, classes)`, a row is called by its largest logit, by the
+    first of those that are equal. Arguments and errors are those of `log_loss`.
 
     Args:
-      threshold: scalar, a logit; `bcejax.logit(p)` for a probability p.
+      threshold: scalar, a logit; `bcejax.logit(p)` for a probability p. Of two classes.
     Returns:
       `()`, float32 or float64, in [0, 1].
+    Raises:
+      ValueError: also for a threshold beside many classes.
     Example:
       >>> print(accuracy(jnp.array([-2.0, -1, 0.5, 3]), jnp.array([0, 1, 1, 1])))
       0.75
+      >>> print(accuracy(jnp.array([[2.0, 0, 0], [0, 1, 0]]), jnp.array([0, 2])))
+      0.5
     """
-    return checked(_accuracy, logits, labels, weights, {"threshold": threshold})
+    if np.ndim(logits) != 2:
+        return checked(_accuracy, logits, labels, weights, {"threshold": threshold})
+    if not (isinstance(threshold, int | float) and threshold == 0):
+        raise ValueError(
+            "threshold must be left out for logits (rows, classes): a row is called by "
+            f"its largest logit. Got {threshold}."
+        )
+    return checked(_accuracy_of_classes, logits, labels, weights, of_classes=True)
 
 
 class Confusion(NamedTuple):
@@ -135,7 +155,7 @@ def confusion(
 ) -> Confusion:
     """The confusion matrix: rows are called positive from `threshold` on.
 
-    Arguments and errors are those of `accuracy`.
+    Arguments and errors are those of `accuracy` of two classes.
 
     Returns:
       A `Confusion`, float32 or float64. All NaN if a logit is.
@@ -148,7 +168,14 @@ def confusion(
 
 
 def _log_loss(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.sum(times_or_zero(w, bce_unweighted(x, y))) / jnp.sum(w)
+    if x.ndim == 1:
+        return _mean(bce_unweighted(x, y), w)
+    loss = softmax.integer_loss if y.ndim == 1 else softmax.dense_loss
+    return _mean(loss(-1, x, y), w)
+
+
+def _mean(loss: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.sum(times_or_zero(w, loss)) / jnp.sum(w)
 
 
 def _brier_score(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
@@ -163,3 +190,8 @@ def _confusion(x, y, w, threshold) -> Confusion:
 
 def _accuracy(x, y, w, threshold) -> jax.Array:
     return _confusion(x, y, w, threshold).accuracy
+
+
+def _accuracy_of_classes(x: jax.Array, y: jax.Array, w: jax.Array) -> jax.Array:
+    _, _, right = top_class(x, y)
+    return jnp.sum(w * right) / jnp.sum(w)
