@@ -131,19 +131,14 @@ def covariance(
       (1982), 1-25. K.-Y. Liang and S. L. Zeger, Longitudinal data analysis using
       generalized linear models, Biometrika 73 (1986), 13-22.
     """
-    read: Callable
-    compute: Callable
-    if isinstance(model, MultinomialFit):
-        read, compute = classes_again, compiled_contrasts
-    elif not callable(features):
-        read, compute = read_again, compiled_covariance
-    else:
+    if callable(features) and not isinstance(model, MultinomialFit):
         beside = {"labels": labels, "sample_weight": sample_weight, "offset": offset}
         beside["groups"] = groups
         result, _ = covariance_of_batches(
             model, features, beside, l2, fit_intercept, kind
         )
         return rounded(result)
+    read, compute = ways_of(model)
     given, names, fit_intercept = read(
         model, features, labels, l2, sample_weight, offset, fit_intercept
     )
@@ -207,6 +202,13 @@ def codes_of(groups: ArrayLike | None, kind: str, given: Given):
     if traced:
         return jnp.unique(of_rows, return_inverse=True, size=of_rows.size)[1]
     return np.unique(of_rows, return_inverse=True)[1].astype(np.int32)
+
+
+def ways_of(model: Fit | MultinomialFit) -> tuple[Callable, Callable]:
+    """How the data are read again, and what computes the covariance."""
+    if isinstance(model, MultinomialFit):
+        return classes_again, compiled_contrasts
+    return read_again, compiled_covariance
 
 
 @compiled(AT_ONCE, static_argnames=("fit_intercept", "kind"))

@@ -56,7 +56,7 @@ def calibration(
       >>> from matplotlib.figure import Figure
       >>> x, y = np.array([-2.0, -1, 1, 2]), np.array([0, 0, 1, 1])
       >>> ax = calibration(x, y, ax=Figure().subplots())
-      >>> points = ax.lines[-1]
+      >>> points = ax.lines[1]
       >>> print(points.get_xdata(), points.get_ydata())
       [0.1941 0.8059] [0. 1.]
 
