@@ -566,7 +566,7 @@ def test_cross_validation_takes_scikit_learns_penalty(capsys, monkeypatch):
             p = model.predict_proba(z[held])[:, 1]
             loss[i] += metrics.log_loss(y[held], p, labels=[0, 1]) * len(held) / len(y)
     out = capsys.readouterr().out
-    assert model_in()["l2"] == grid[loss.argmin()]
+    assert model_in()["table"]["l2"] == grid[loss.argmin()]
     assert f"least log loss out of 5 folds, {loss.min():.4f} nats" in out
     assert f"penalty      l2 = {grid[loss.argmin()]:.4g}" in out
 
