@@ -7,7 +7,12 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # shard_map needs something to shard over
 
 
-LONG_PAGES = {"logistic_regression.md", "plots.md", "probes.md", "scale.md"}  # whose examples run with --full alone
+LONG_PAGES = {
+    "logistic_regression.md",
+    "plots.md",
+    "probes.md",
+    "scale.md",
+}  # whose examples run with --full alone
 
 
 def pytest_addoption(parser):

@@ -307,7 +307,7 @@ def test_tables_with_columns_in_any_order_and_rows_in_any_order():
 
     given = []
     model = fit_batches(make_batches, l2=L2)
-    assert model.options == Options(True, True, True, tuple(names))
+    assert model.options == Options(weighted=True, shifted=True, columns=tuple(names))
     assert_close(model, whole(made(), l2=L2))
 
 
@@ -322,7 +322,7 @@ def test_kinds_of_rows_and_scalars():
     weight, offset = np.repeat([2.0, 1, 1], 100), np.repeat([0, 0.5, 0], 100)
     # What passed through JAX, or is of float32, is rounded.
     assert_close(model, whole((x, y > 0.5, weight, offset), l2=L2))
-    assert model.options == Options(True, True, True, None)
+    assert model.options == Options(weighted=True, shifted=True)
 
 
 # What is refused

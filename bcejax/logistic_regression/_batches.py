@@ -143,9 +143,12 @@ def fit_batches(
         asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
         place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
         model, seen = in_passes(stream, asked, place or None, tell)
-    names = stream.names
     options = Options(
-        fit_intercept, seen.weighted, seen.shifted, names, across_processes
+        fit_intercept=fit_intercept,
+        weighted=seen.weighted,
+        shifted=seen.shifted,
+        columns=stream.names,
+        across_processes=across_processes,
     )
     return rounded(model)._replace(options=options)
 

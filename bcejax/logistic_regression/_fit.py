@@ -121,8 +121,14 @@ def fit(
             given, init, tol, max_steps, key, fit_intercept, solver, batch_size, firth
         )
         refuse(sound, given, names)
-    there = sample_weight is not None, offset is not None
-    options = Options(fit_intercept, *there, names, firth, by_class)
+    options = Options(
+        fit_intercept=fit_intercept,
+        weighted=sample_weight is not None,
+        shifted=offset is not None,
+        columns=names,
+        firth=firth,
+        class_weight=by_class,
+    )
     return rounded(model)._replace(options=options)
 
 

@@ -118,7 +118,9 @@ def fit_multinomial(
             products,
         )
         refuse(sound, given._replace(labels=jnp.zeros(len(given.labels))), names)
-    options = Options(fit_intercept, sample_weight is not None, False, names)
+    options = Options(
+        fit_intercept=fit_intercept, weighted=sample_weight is not None, columns=names
+    )
     return rounded(model)._replace(options=options)
 
 

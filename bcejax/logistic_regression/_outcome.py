@@ -39,7 +39,7 @@ ClassWeight = Literal["balanced"] | tuple[float, float] | None
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """What a fit was made with: a pytree without leaves, the same for all of a vmap.
 

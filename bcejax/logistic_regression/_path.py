@@ -119,7 +119,9 @@ def fit_path(
             nan = jnp.where(jnp.isnan(state.losses) & state.reached, jnp.nan, 0)
             check(nan, held, classes, names)
     state = rounded(state)
-    options = Options(fit_intercept, sample_weight is not None, False, names)
+    options = Options(
+        fit_intercept=fit_intercept, weighted=sample_weight is not None, columns=names
+    )
     models = state.models._replace(options=options)
     if held is None:
         return Path(models, None, None, state.reached, None, None)
