@@ -187,7 +187,9 @@ def test_a_curve_of_many_rows_is_drawn_by_few_points(draw, share):
     full = np.stack([x, y], axis=1)
     assert len(thin) < 10_000 and np.all(thin[[0, -1]] == full[[0, -1]])
     # Every point that is left out is next to the last one before it that is not.
-    order = {tuple(p): i for i, p in enumerate(full.tolist())}
+    order = {}
+    for i, point in enumerate(full.tolist()):
+        order.setdefault(tuple(point), i)
     kept = np.sort([order[tuple(p)] for p in thin.tolist()])
     last = kept[np.searchsorted(kept, np.arange(len(full)), side="right") - 1]
     assert np.abs(full - full[last]).max() <= 1.001 / 1000

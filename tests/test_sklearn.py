@@ -19,8 +19,9 @@ def standardised(data):
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("default")  # the checks provoke some, and expect others
 def test_scikit_learns_checks_pass():
-    check_estimator(LogisticRegression())
+    check_estimator(LogisticRegression(), on_skip=None)
 
 
 @pytest.mark.parametrize("load", [load_breast_cancer, load_wine])
