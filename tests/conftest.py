@@ -7,12 +7,10 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # shard_map needs something to shard over
 
 
-LONG_PAGES = {
-    "logistic_regression.md",
-    "plots.md",
-    "probes.md",
-    "scale.md",
-}  # whose examples run with --full alone
+# The examples of fits run with --full alone: in these pages, and in the docstrings of
+# this package.
+PAGES_OF_FITS = {"logistic_regression.md", "plots.md", "probes.md", "scale.md"}
+PACKAGE_OF_FITS = "logistic_regression"
 
 
 def pytest_addoption(parser):
@@ -48,7 +46,8 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.name in LONG_PAGES:
+        path = item.path
+        if path.name in PAGES_OF_FITS or path.parent.name == PACKAGE_OF_FITS:
             item.add_marker(pytest.mark.full)
 
 
@@ -89,6 +88,7 @@ QUICKLY_COMPILED = {
     "test_effects",
     "test_evaluate",
     "test_firth",
+    "test_given",
     "test_heads",
     "test_inference",
     "test_logistic_regression",
@@ -100,7 +100,9 @@ QUICKLY_COMPILED = {
     "test_plot",
     "test_precision",
     "test_processes",
+    "test_save",
     "test_shards",
+    "test_sklearn",
     "test_softmax",
     "test_softmax_information",
     "test_verdicts",

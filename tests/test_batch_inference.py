@@ -81,6 +81,7 @@ def test_the_summary_of_batches_is_that_of_statsmodels():
         np.testing.assert_allclose(found.bic, in_memory.bic, 1e-6)
 
 
+@pytest.mark.full
 def test_batches_that_are_not_those_of_the_fit_are_refused():
     data = made()
     batches = cut(data, [17])

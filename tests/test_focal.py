@@ -197,6 +197,7 @@ def test_third_derivatives_are_differences_of_second_ones(x64, triple):
     np.testing.assert_allclose(third, difference, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.full
 def test_forward_and_reverse_mode_agree_and_hessians_are_symmetric(x64):
     """A tangent of 0 meets infinite derivatives in forward mode."""
     x = [-1e4, -200.0, -1, 0, 1, 100, 1e4]

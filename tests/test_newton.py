@@ -142,7 +142,9 @@ def test_the_decrement_bounds_what_is_left_to_gain(x64):
         np.testing.assert_allclose(model.loss - best.loss, left, rtol=bound)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize(
+    "solver", ["newton", pytest.param("lbfgs", marks=pytest.mark.full)]
+)
 def test_no_offset_weight_or_start_is_too_far(solver):
     x, y = made(300, 4)
     offset = np.where(np.arange(300) % 2, 50.0, -50.0)

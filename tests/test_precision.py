@@ -84,7 +84,8 @@ def test_features_of_float32_and_of_jax_are_fitted_in_float32():
     assert exact.gradient_norm < 1e-12 < rough.gradient_norm
 
 
-@pytest.mark.parametrize("traced", ["l2", pytest.param("init", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("traced", ["l2", "init"])
 def test_an_argument_that_jax_traces_beside_them_is_no_obstacle(traced):
     features, labels, _ = fair()
 

@@ -76,6 +76,7 @@ def test_no_device_gets_the_features_of_another(
     np.testing.assert_allclose(model.weights, expected.weights, atol=1e-4)
 
 
+@pytest.mark.full
 def test_rows_that_do_not_divide_are_filled_up():
     x, y = made()
     data = shard_rows(mesh(), x, y)

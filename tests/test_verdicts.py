@@ -55,7 +55,11 @@ def assert_verdicts_are_true(count, solver, dtype):
 
 
 @pytest.mark.parametrize(
-    ("solver", "dtype"), [("newton", "float64"), ("lbfgs", "float32")]
+    ("solver", "dtype"),
+    [
+        pytest.param("newton", "float64", marks=pytest.mark.full),
+        ("lbfgs", "float32"),
+    ],
 )
 def test_the_verdicts_are_those_of_the_linear_program(x64, solver, dtype):
     assert_verdicts_are_true(100, solver, dtype)
@@ -98,6 +102,7 @@ def nearly_separated(distance):
 @pytest.mark.parametrize(
     "solver", ["newton", pytest.param("lbfgs", marks=pytest.mark.full)]
 )
+@pytest.mark.full
 def test_nearly_separated_data_converge(x64, solver):
     pairs = map(nearly_separated, (1e-2, 1e-3, 1e-4))
     x, y = (np.stack(a) for a in zip(*pairs, strict=True))

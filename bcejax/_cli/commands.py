@@ -19,8 +19,8 @@ from bcejax._cli import (
     model,
     output,
     picture,
+    processes,
     report,
-    together,
 )
 from bcejax._cli import table as tables
 from bcejax._cli.rows import Scored
@@ -141,16 +141,16 @@ def fit(file, l2, standardize, out, plot, memory, **options):
     """
     output.check(out, others=(file, plot))
     output.check(plot, picture.ENDINGS, (file,))
-    processes = together.join(
+    number, count = processes.join(
         *(options.pop(name) for name in ("coordinator", "processes", "process_id")),
         alone={"--plot": plot, "--test-fraction": options["test_fraction"]},
     )
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
         rows = tables.opened(
-            file, bytes_of(memory), lambda _: options["one_hot"], processes
+            file, bytes_of(memory), lambda _: options["one_hot"], (number, count)
         )
         data = dataset.load(rows, options, l2=l2, standardized=standardize)
-        if processes[0] > 0:  # the first one speaks for all
+        if number > 0:  # the first one speaks for all
             train(data, options["seed"])
             return
         print(report.data(data, file), flush=True)
@@ -209,6 +209,8 @@ def predict(model_file, file, out, key, all_columns, threshold, memory):
                 predicted(part, fitted, keys, threshold, write)
                 for part in rows.parts(None)
             ]
+            if not found:
+                raise UserError(f"{file}: there are no rows")
     counts, scored = zip(*found, strict=True)
     label = fitted.label
     print(f"predictions  {out}, {sum(counts)} rows, {label.name} = {label.positive}")

@@ -190,7 +190,7 @@ def _in_parts(files: list[Path], as_text: Chosen, own=slice(None)) -> Tables:
     def parts(chosen: Iterable[str] | None = None) -> Iterator[Part]:
         chosen = names if chosen is None else list(chosen)
         for file in files[own]:
-            with about(file), _csv_errors(",", names):
+            with about(file), _csv_errors(SEPARATORS.get(_ending(file)), names):
                 yield from _parts_of(file, kind, names, chosen)
 
     return Tables(parts, names, False)

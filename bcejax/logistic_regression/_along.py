@@ -5,7 +5,6 @@ the model is worth on held-out rows.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 
 from bcejax.logistic_regression import _class_objective, _objective
 from bcejax.logistic_regression._class_objective import is_index, over_blocks
+from bcejax.logistic_regression._compiled import STILL_FAST, compiled
 from bcejax.logistic_regression._fit import by_newton, checked_start, solved
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._large import Sample, sample_for_hessian
@@ -109,7 +109,7 @@ def penalised(data: Problem, sample: Sample, l2) -> tuple[Problem, Sample]:
     return now, sample._replace(rows=rows)
 
 
-@partial(jax.jit, static_argnames=("classes", "fit_intercept", "products"))
+@compiled(STILL_FAST, static_argnames=("classes", "fit_intercept", "products"))
 def compiled_path(
     given: Given,
     held: Given | None,

@@ -212,7 +212,7 @@ def in_passes(
 
 
 def better_start(start: Params, l2, max_steps, losses: np.ndarray) -> Params:
-    """The start, or 0 if that is better: `_fit.better_start`, of losses that are known.
+    """The start, or 0 if that is better, by losses that are known.
 
     A start whose loss is NaN stays.
     """

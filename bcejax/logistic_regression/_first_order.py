@@ -1,4 +1,7 @@
-"""The search by an optax optimiser, on all rows or in batches, in one compiled loop."""
+"""The search by an optax optimiser, on all rows or in batches, in one compiled loop.
+
+It knows neither how many classes there are nor what is minimised.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,7 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bcejax.logistic_regression._outcome import unfinished
+from bcejax.logistic_regression._outcome import (
+    Found,
+    norm_by_deviations,
+    unfinished,
+)
 
 MEMORY = 20  # pairs of steps and gradients that L-BFGS remembers
 
@@ -98,3 +105,45 @@ def descend_in_batches(
         return State(params, loss, gradient, state.steps + 1, solver_state)
 
     return repeat(epoch, begin(solver, start, loss_of), tol, max_steps, norm)
+
+
+# What is found, in the coordinates
+
+
+def better_start(loss_of, start, max_steps):
+    """The start, or 0 if that is better: far off, the loss is next to flat."""
+    zeros = jax.tree.map(jnp.zeros_like, start)
+    better = (loss_of(zeros) < loss_of(start)) & (max_steps > 0)
+    return jax.tree.map(partial(jnp.where, better), zeros, start)
+
+
+def found_by_lbfgs(loss_of, at, stretch, start, tol, max_steps) -> Found:
+    """L-BFGS in coordinates times `stretch`, in which the curvature is about 1."""
+    state = descend(
+        "lbfgs",
+        stretch * at.point(start),
+        lambda u: loss_of(at.params(u / stretch)),
+        tol,
+        max_steps,
+        lambda gradient: norm_by_deviations(at, stretch * gradient),
+    )
+    params, loss, gradient, steps, _ = state
+    return Found(at.params(params / stretch), loss, stretch * gradient, steps)
+
+
+def found_by_optax(solver, loss_of_rows, at, batches, start, tol, max_steps) -> Found:
+    """Any optimiser, in the parameters; `batches` are None, or rows, size and key."""
+
+    def norm(gradient):
+        return norm_by_deviations(at, at.gradient(gradient))
+
+    if batches is None:
+        loss_of = partial(loss_of_rows, chosen=None)
+        state = descend(solver, start, loss_of, tol, max_steps, norm)
+    else:
+        rows, size, key = batches
+        state = descend_in_batches(
+            solver, start, loss_of_rows, rows, size, key, tol, max_steps, norm
+        )
+    params, loss, gradient, steps, _ = state
+    return Found(params, loss, at.gradient(gradient), steps)

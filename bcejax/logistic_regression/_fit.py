@@ -11,7 +11,11 @@ from jax.typing import ArrayLike
 from bcejax._sharding import in_auto_axes, is_split, replicated
 from bcejax.logistic_regression._classes import checked_class_weight
 from bcejax.logistic_regression._compiled import STILL_FAST, compiled
-from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._first_order import (
+    better_start,
+    found_by_lbfgs,
+    found_by_optax,
+)
 from bcejax.logistic_regression._firth import check_firth, fit_with_firth
 from bcejax.logistic_regression._given import is_sound, read, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian, warm_start
@@ -21,7 +25,6 @@ from bcejax.logistic_regression._outcome import (
     Fit,
     Found,
     Options,
-    norm_by_deviations,
     outcome,
 )
 from bcejax.logistic_regression._overlap import shown
@@ -162,7 +165,7 @@ def compiled_fit(
         model = fit_with_firth(data, total, start, fit_intercept, tol, max_steps)
         return model, is_sound(given, model.loss + model.gradient_norm)
     if init is not None and isinstance(solver, str):
-        start = better_start(data, start, max_steps)
+        start = better_start(lambda p: objective(p, data), start, max_steps)
 
     def fitted(together, data, start, tol, max_steps):
         sample = sample_for_hessian(data, fit_intercept, together)
@@ -187,13 +190,6 @@ def solved(search, data: Problem, sample: Sample, start: Params, tol, max_steps)
     return outcome(found, seen, sample.at, data.l2, tol)
 
 
-def better_start(data: Problem, start: Params, max_steps) -> Params:
-    """The start, or 0 if that is better: far off, the loss is next to flat."""
-    zeros = jax.tree.map(jnp.zeros_like, start)
-    better = objective(zeros, data) < objective(start, data)
-    return jax.tree.map(partial(jnp.where, better & (max_steps > 0)), zeros, start)
-
-
 def by_newton(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
     at = sample.at
     if sample.rows is data:
@@ -206,38 +202,22 @@ def by_newton(data: Problem, sample: Sample, start: Params, tol, max_steps) -> F
 
 
 def by_lbfgs(data: Problem, sample: Sample, start: Params, tol, max_steps) -> Found:
-    """L-BFGS in coordinates in which the curvature at logits of 0 is about 1."""
     at = sample.at
-    root = stretch_at_zero(data, at)
-    state = descend(
-        "lbfgs",
-        root * at.point(start),
-        lambda u: objective(at.params(u / root), data),
+    return found_by_lbfgs(
+        lambda p: objective(p, data),
+        at,
+        stretch_at_zero(data, at),
+        start,
         tol,
         max_steps,
-        lambda gradient: norm_by_deviations(at, root * gradient),
     )
-    params, loss, gradient, steps, _ = state
-    return Found(at.params(params / root), loss, root * gradient, steps)
 
 
 def by_optax(
     solver, fit_intercept, batches, data: Problem, sample, start, tol, max_steps
 ) -> Found:
-    at, loss_of = sample.at, partial(free_objective, data, fit_intercept)
-
-    def norm(gradient):
-        return norm_by_deviations(at, at.gradient(gradient))
-
-    if batches is None:
-        state = descend(solver, start, loss_of, tol, max_steps, norm)
-    else:
-        rows, size, key = batches
-        state = descend_in_batches(
-            solver, start, loss_of, rows, size, key, tol, max_steps, norm
-        )
-    params, loss, gradient, steps, _ = state
-    return Found(params, loss, at.gradient(gradient), steps)
+    loss_of = partial(free_objective, data, fit_intercept)
+    return found_by_optax(solver, loss_of, sample.at, batches, start, tol, max_steps)
 
 
 SEARCHES = {"newton": by_newton, "lbfgs": by_lbfgs}

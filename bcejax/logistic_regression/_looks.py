@@ -78,12 +78,12 @@ def are_separated(
     separated = seen.ahead | separated & jnp.all(l2 == 0)
     if not stored or not jnp.all(jnp.isfinite(step)):
         return separated
-    free, steps = without_penalised(at, l2), jnp.zeros((MOST_LOOKS, len(step)))
-    steps, square = steps.astype(l2.dtype), jnp.zeros((len(step), len(step)))
+    free = without_penalised(at, l2)
+    steps = jnp.zeros((MOST_LOOKS, len(step)), l2.dtype)
+    begin = Look(none, Total.of_none((step, jnp.zeros_like(step * step[:, None]))))
     for count in range(MOST_LOOKS):
         if overlaps | separated:
             break
-        begin = Look(none, Total.of_none((step, square.astype(l2.dtype))))
         look = stream.fold(add_look, begin, params, free, steps, jnp.int32(count))
         if count > 0:
             seen = look.extremes

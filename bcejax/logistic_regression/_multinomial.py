@@ -13,7 +13,11 @@ from bcejax.logistic_regression._class_objective import objective
 from bcejax.logistic_regression._class_overlap import class_shown
 from bcejax.logistic_regression._class_scaling import ClassScaling
 from bcejax.logistic_regression._compiled import STILL_FAST, compiled
-from bcejax.logistic_regression._first_order import descend, descend_in_batches
+from bcejax.logistic_regression._first_order import (
+    better_start,
+    found_by_lbfgs,
+    found_by_optax,
+)
 from bcejax.logistic_regression._fit import check_batches, chosen_rows_of
 from bcejax.logistic_regression._given import is_sound, refuse
 from bcejax.logistic_regression._large import Sample, sample_for_hessian
@@ -23,12 +27,11 @@ from bcejax.logistic_regression._many_classes import (
     read_classes,
 )
 from bcejax.logistic_regression._newton import from_point, minimise_by
-from bcejax.logistic_regression._objective import penalty_curvature
+from bcejax.logistic_regression._objective import stretch_at_zero
 from bcejax.logistic_regression._outcome import (
     Found,
     MultinomialFit,
     Options,
-    norm_by_deviations,
     outcome,
 )
 from bcejax.logistic_regression._precision import precision_of, rounded
@@ -154,11 +157,12 @@ def compiled_fit(
     sample = sample_for_hessian(data, fit_intercept, False, classes)
     at = class_scaling(data, sample, classes, fit_intercept)
     if init is not None and isinstance(solver, str):
-        start = better_start(products, data, at, start, max_steps)
+        loss_of = partial(floored_objective, products, data, at, fit_intercept)
+        start = better_start(loss_of, start, max_steps)
     if solver in SEARCHES:
         search = SEARCHES[solver]
     else:
-        batches = None if batch_size is None else (batch_size, key)
+        batches = None if batch_size is None else (len(data.features), batch_size, key)
         search = partial(by_optax, solver, fit_intercept, batches)
     model = class_solved(search, products, data, sample, at, start, tol, max_steps)
     # The labels have been looked at, or nobody can be told.
@@ -184,14 +188,6 @@ def class_scaling(
     return ClassScaling(sample.at, floor)
 
 
-def better_start(products, data: Problem, at: ClassScaling, start: Params, max_steps):
-    """The start, or 0 if that is better: far off, the loss is next to flat."""
-    zeros = jax.tree.map(jnp.zeros_like, start)
-    losses = [objective(products, floored(at, p), data) for p in (zeros, start)]
-    better = (losses[0] < losses[1]) & (max_steps > 0)
-    return jax.tree.map(partial(jnp.where, better), zeros, start)
-
-
 def floored(at: ClassScaling, params: Params) -> Params:
     return params._replace(bias=params.bias + at.floor)
 
@@ -203,43 +199,33 @@ def by_newton(products, data, sample, at, start: Params, tol, max_steps) -> Foun
 
 
 def by_lbfgs(products, data, sample, at, start: Params, tol, max_steps) -> Found:
-    """L-BFGS in coordinates in which the curvature at logits of 0 is about 1."""
     classes = len(at.floor)
-    curvature = 1 / classes + penalty_curvature(data, at.columns)
-    root = jnp.sqrt(jnp.repeat(curvature, classes))
-    state = descend(
-        "lbfgs",
-        root * at.point(start),
-        lambda u: objective(products, at.params(u / root), data),
+    stretch = stretch_at_zero(data, at.columns, 1 / classes)
+    return found_by_lbfgs(
+        lambda p: objective(products, p, data),
+        at,
+        jnp.repeat(stretch, classes),
+        start,
         tol,
         max_steps,
-        lambda gradient: norm_by_deviations(at, root * gradient),
     )
-    params, loss, gradient, steps, _ = state
-    return Found(at.params(params / root), loss, root * gradient, steps)
 
 
 def by_optax(
     solver, fit_intercept, batches, products, data, sample, at, start, tol, max_steps
 ) -> Found:
-    def loss_of(params, chosen=None):
-        rows = chosen_rows_of(data, chosen)
-        if not fit_intercept:
-            params = params._replace(bias=jnp.zeros_like(params.bias))
-        return objective(products, floored(at, params), rows)
+    loss_of = partial(floored_objective, products, data, at, fit_intercept)
+    found = found_by_optax(solver, loss_of, at, batches, start, tol, max_steps)
+    return found._replace(params=floored(at, found.params))
 
-    def norm(gradient):
-        return norm_by_deviations(at, at.gradient(gradient))
 
-    if batches is None:
-        state = descend(solver, start, loss_of, tol, max_steps, norm)
-    else:
-        size, key = batches
-        state = descend_in_batches(
-            solver, start, loss_of, len(data.features), size, key, tol, max_steps, norm
-        )
-    params, loss, gradient, steps, _ = state
-    return Found(floored(at, params), loss, at.gradient(gradient), steps)
+def floored_objective(
+    products, data: Problem, at: ClassScaling, fit_intercept, params, chosen=None
+):
+    """The objective of the parameters that may move, of all rows or of chosen ones."""
+    if not fit_intercept:
+        params = params._replace(bias=jnp.zeros_like(params.bias))
+    return objective(products, floored(at, params), chosen_rows_of(data, chosen))
 
 
 SEARCHES = {"newton-cg": by_newton, "lbfgs": by_lbfgs}

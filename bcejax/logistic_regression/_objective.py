@@ -141,6 +141,9 @@ def penalty_curvature(data: Problem, at: Scaling) -> jax.Array:
     return jnp.append(jnp.minimum(of_weights, most), 0)
 
 
-def stretch_at_zero(data: Problem, at: Scaling) -> jax.Array:
-    """By what to multiply a point so that the curvature at logits of 0 is about 1."""
-    return jnp.sqrt(1 / 4 + penalty_curvature(data, at))  # σ(0) σ(−0) is 1/4
+def stretch_at_zero(data: Problem, at: Scaling, curvature=1 / 4) -> jax.Array:
+    """By what to multiply a point so that the curvature at logits of 0 is about 1.
+
+    `curvature` is that of a row: σ(0) σ(−0), or about 1/classes of more than two.
+    """
+    return jnp.sqrt(curvature + penalty_curvature(data, at))

@@ -96,9 +96,9 @@ def summary(
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}: 0.95 is 95%.")
     quantile = special.ndtri((1 + level) / 2)
-    given = features, labels, l2, sample_weight, offset, fit_intercept
+    data = features, labels, l2, sample_weight, offset, fit_intercept
     look = look_at_batches if callable(features) else look_at_rows
-    seen = look(model, *given, kind, groups, quantile)
+    seen = look(model, data, kind, groups, quantile)
     fit_intercept = model.options.fit_intercept
     columns = model.options.columns if names is None else names
     names = checked_names(columns, model, fit_intercept)
@@ -133,21 +133,9 @@ class Seen(NamedTuple):
     profile: Profile | None = None
 
 
-def look_at_rows(
-    model: Fit,
-    features,
-    labels,
-    l2,
-    sample_weight,
-    offset,
-    fit_intercept,
-    kind,
-    groups,
-    quantile,
-) -> Seen:
-    given, columns, fit_intercept = read_again(
-        model, features, labels, l2, sample_weight, offset, fit_intercept
-    )
+def look_at_rows(model: Fit, data: tuple, kind, groups, quantile) -> Seen:
+    """`data` are the arguments of `summary` from features to fit_intercept."""
+    given, columns, fit_intercept = read_again(model, *data)
     if not getattr(given.features, "is_fully_addressable", True):
         raise ValueError(
             "features must lie in this process, but others hold a part of them: "
@@ -175,18 +163,8 @@ def look_at_rows(
     return Seen(variance, totals, objective, escapes, profile)
 
 
-def look_at_batches(
-    model: Fit,
-    make_batches,
-    labels,
-    l2,
-    sample_weight,
-    offset,
-    fit_intercept,
-    kind,
-    groups,
-    quantile,
-) -> Seen:
+def look_at_batches(model: Fit, data: tuple, kind, groups, _) -> Seen:
+    make_batches, labels, l2, sample_weight, offset, fit_intercept = data
     beside = {"labels": labels, "sample_weight": sample_weight, "offset": offset}
     beside["groups"] = groups
     if kind == "profile":

@@ -66,16 +66,7 @@ def calibration(
       A. Niculescu-Mizil and R. Caruana, Predicting good probabilities with supervised
       learning, ICML 2005, 625-632.
     """
-    check_bins(bins, strategy)
-    return checked(
-        _calibration,
-        logits,
-        labels,
-        weights,
-        of_classes=True,
-        bins=bins,
-        strategy=strategy,
-    )
+    return in_bins(_calibration, logits, labels, weights, bins, strategy)
 
 
 def expected_calibration_error(
@@ -102,23 +93,17 @@ def expected_calibration_error(
       C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On calibration of modern neural
       networks, ICML 2017, 1321-1330.
     """
-    check_bins(bins, strategy)
-    return checked(
-        _expected_error,
-        logits,
-        labels,
-        weights,
-        of_classes=True,
-        bins=bins,
-        strategy=strategy,
-    )
+    return in_bins(_expected_error, logits, labels, weights, bins, strategy)
 
 
-def check_bins(bins, strategy) -> None:
+def in_bins(function, logits, labels, weights, bins, strategy):
+    """`function` of what was checked."""
     if operator.index(bins) < 1:
         raise ValueError(f"bins must be at least 1, got {bins}.")
     if strategy not in ("uniform", "quantile"):
         raise ValueError(f'strategy must be "uniform" or "quantile", got {strategy!r}.')
+    options = {"bins": bins, "strategy": strategy}
+    return checked(function, logits, labels, weights, of_classes=True, **options)
 
 
 def _calibration(x, y, w, bins: int, strategy: str) -> Calibration:

@@ -41,7 +41,7 @@ def style_of_matplotlib():
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "bcejax.plot draws with matplotlib, which the extra demo brings: "
-            "pip install 'bcejax[demo]'.",
+            "pip install '.[demo]'.",
             name=error.name,
         ) from error
     return style

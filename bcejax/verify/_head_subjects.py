@@ -32,17 +32,16 @@ def _of_hard_labels(x, y, k):
     return [(value, None), (slope, None), (curvature, None)]
 
 
-def _rows_of(classes: int):
+def _head(name: str, logits: int, function, formula) -> Subject:
+    """What takes so many logits; one that is NaN makes the loss NaN."""
+
     def inputs(dtype, points):
         rows = min(points, 512)
-        return at.logit_rows(dtype, rows, classes), at.labels(rows, classes)
+        return at.logit_rows(dtype, rows, logits), at.labels(rows, logits)
 
-    return inputs
-
-
-def _corners(classes: int) -> tuple:
-    with_nan = [NAN, *[0.0] * (classes - 1)]
-    return (((with_nan, 0), (NAN, None, None)),)
+    with_nan = [NAN, *[0.0] * (logits - 1)], 0
+    corners = ((with_nan, (NAN, None, None)),)
+    return Subject(name, "head", function, inputs, formula, corners, rows=True)
 
 
 def _linear_bce() -> Subject:
@@ -56,15 +55,7 @@ def _linear_bce() -> Subject:
     def formula(x, k):
         return _of_hard_labels(x, np.isin(np.arange(CLASSES), positives), k)
 
-    return Subject(
-        f"linear_bce, {CLASSES} classes",
-        "head",
-        function,
-        _rows_of(CLASSES),
-        formula,
-        _corners(CLASSES),
-        rows=True,
-    )
+    return _head(f"linear_bce, {CLASSES} classes", CLASSES, function, formula)
 
 
 def _linear_softmax() -> Subject:
@@ -83,15 +74,8 @@ def _linear_softmax() -> Subject:
         curvature = exact.softmax_curvature(x, np.ones(len(x)), k)
         return [(value, None), (slope, larger), (curvature, None)]
 
-    return Subject(
-        f"linear_softmax_cross_entropy, {CLASSES} classes",
-        "head",
-        function,
-        _rows_of(CLASSES),
-        formula,
-        _corners(CLASSES),
-        rows=True,
-    )
+    name = f"linear_softmax_cross_entropy, {CLASSES} classes"
+    return _head(name, CLASSES, function, formula)
 
 
 def _contrastive() -> Subject:
@@ -107,12 +91,5 @@ def _contrastive() -> Subject:
         each = _of_hard_labels(x, np.eye(PAIRS).ravel(), k)
         return [(order / PAIRS, scale) for order, scale in each]  # exact: 4 = 2²
 
-    return Subject(
-        f"sigmoid_contrastive_loss, {PAIRS} pairs",
-        "head",
-        function,
-        _rows_of(PAIRS**2),
-        formula,
-        _corners(PAIRS**2),
-        rows=True,
-    )
+    name = f"sigmoid_contrastive_loss, {PAIRS} pairs"
+    return _head(name, PAIRS**2, function, formula)
