@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from bcejax._numerics.limits import finite_or_most
 from bcejax._numerics.over_classes import axis_of, from_one_axis, one_axis
 from bcejax._numerics.widening import converting_apart
 from bcejax._range_check import in_range
@@ -150,8 +151,7 @@ class Argument(NamedTuple):
         if x is None or self.range is None:
             return x
         if self.range[1] == jnp.inf:
-            # Replace ∞ by the largest float, so that 0 · weight is 0 for another class.
-            x = jnp.minimum(x, jnp.finfo(x.dtype).max)
+            x = finite_or_most(x)  # so that 0 · weight is 0 for another class
         return in_range(x, self.name, *self.range)
 
 

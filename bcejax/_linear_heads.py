@@ -40,7 +40,7 @@ from bcejax._head_arguments import (
 )
 from bcejax._head_sums import Sums, prepared
 from bcejax._numerics import chunked_softmax as equations
-from bcejax._numerics.limits import times_or_zero
+from bcejax._numerics.limits import finite_or_most, times_or_zero
 from bcejax._numerics.linear import Layer
 from bcejax._numerics.sigmoid import softplus
 from bcejax._numerics.signs import signs
@@ -173,7 +173,7 @@ def _bce_of_chunk(
 
 def _finite(w: jax.Array | None, dtype) -> jax.Array | None:
     """∞ as the largest float, so that 0 · weight is 0."""
-    return None if w is None else jnp.minimum(w.astype(dtype), jnp.finfo(dtype).max)
+    return None if w is None else finite_or_most(w.astype(dtype))
 
 
 def linear_softmax_cross_entropy(

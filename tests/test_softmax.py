@@ -324,6 +324,13 @@ def test_gradient_in_the_labels():
     np.testing.assert_allclose(slope, -log_softmax(x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("label", [np.nan, INF])
+def test_the_gradient_in_the_labels_does_not_depend_on_them(label):
+    x, y = jnp.array([3.0, 1.0, 0.5]), jnp.array([label, 0.5, label])
+    slope = jax.grad(softmax_cross_entropy, 1)(x, y)
+    np.testing.assert_allclose(slope, -log_softmax(x), rtol=1e-6)
+
+
 # Memory
 
 

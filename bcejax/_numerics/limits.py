@@ -43,6 +43,18 @@ finite_or_zero.defjvps(lambda x_dot, _, x: x_dot)
 
 
 @jax.custom_jvp
+def finite_or_most(x: jax.Array) -> jax.Array:
+    """x, and the largest float for ∞, but with the slope 1 of x everywhere.
+
+    That of `minimum` itself is 0 at ∞ and at NaN.
+    """
+    return jnp.minimum(x, jnp.finfo(x.dtype).max)
+
+
+finite_or_most.defjvps(lambda x_dot, _, x: x_dot)
+
+
+@jax.custom_jvp
 def ratio_or_zero(y: jax.Array, p: jax.Array) -> jax.Array:
     """y/p, where 0/0 is 0: a class with zero label contributes no gradient."""
     return jnp.where(y == 0, 0, y / p)
