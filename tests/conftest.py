@@ -1,5 +1,6 @@
 import importlib.metadata
 import platform
+from collections import defaultdict
 
 import jax
 import pytest
@@ -7,10 +8,39 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 2)  # shard_map needs something to shard over
 
 
-# The examples of fits run with --full alone: in these pages, and in the docstrings of
-# this package.
+# What runs with --full alone, beside what is marked so: the examples of fits, in these
+# pages and in the docstrings of these packages,
 PAGES_OF_FITS = {"logistic_regression.md", "plots.md", "probes.md", "scale.md"}
-PACKAGE_OF_FITS = "logistic_regression"
+PACKAGES_OF_FITS = {"logistic_regression", "plot"}
+# and, of a test with many parameters in these modules, three of four.
+MANY_PARAMETERS = {
+    "test_asymmetric",
+    "test_batches",
+    "test_bce",
+    "test_constant",
+    "test_contract",
+    "test_evaluate",
+    "test_focal",
+    "test_given",
+    "test_heads",
+    "test_inference",
+    "test_information",
+    "test_logistic_regression",
+    "test_newton",
+    "test_peers",
+    "test_softmax",
+    "test_softmax_information",
+    "test_verify",
+}
+ONE_OF = 4
+# These look for errors of compiled code, or compare two programs to the last bit, and
+# are always compiled as users' code is.
+FULLY_COMPILED = {
+    "test_focal",
+    "test_many_programs",
+    "test_numerics",
+    "test_xla_reproductions",
+}
 
 
 def pytest_addoption(parser):
@@ -18,7 +48,7 @@ def pytest_addoption(parser):
     group.addoption(
         "--shapes",
         type=int,
-        help="how many shapes test_many_programs tries (default 25, with --full 200)",
+        help="how many shapes test_many_programs tries (default 12, with --full 200)",
     )
     group.addoption(
         "--shapes-seed",
@@ -29,14 +59,18 @@ def pytest_addoption(parser):
     group.addoption(
         "--full",
         action="store_true",
-        help="with the tests that take longest, more shapes, and all code optimised as "
-        "users' code is: twenty minutes",
+        help="all tests, more shapes, and all code optimised as users' code is",
+    )
+    group.addoption(
+        "--quick",
+        action="store_true",
+        help="with --full: compile quickly, as the tests do without it",
     )
 
 
 def pytest_configure(config):
     full = config.getoption("--full")
-    config.option.shapes = config.getoption("--shapes") or (200 if full else 25)
+    config.option.shapes = config.getoption("--shapes") or (200 if full else 12)
     config.addinivalue_line("markers", "full: takes long, and runs with --full alone")
     if not full:
         chosen = config.option.markexpr
@@ -45,10 +79,20 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
 def pytest_collection_modifyitems(items):
+    of_tests = defaultdict(list)
     for item in items:
         path = item.path
-        if path.name in PAGES_OF_FITS or path.parent.name == PACKAGE_OF_FITS:
+        if path.name in PAGES_OF_FITS or path.parent.name in PACKAGES_OF_FITS:
             item.add_marker(pytest.mark.full)
+        with_parameters = path.stem in MANY_PARAMETERS and hasattr(item, "callspec")
+        if with_parameters and item.get_closest_marker("full") is None:
+            of_tests[path, item.originalname].append(item)
+    for number, same in enumerate(of_tests.values()):
+        # Not all tests begin at the first: their parameters are often the same ones.
+        first = number % min(ONE_OF, len(same))
+        for place, item in enumerate(same):
+            if (place - first) % ONE_OF:
+                item.add_marker(pytest.mark.full)
 
 
 def pytest_report_header():
@@ -73,56 +117,18 @@ def strict_promotion():
         yield
 
 
-# These modules compile many programs. `.ci/run` measures their digits with fully
-# optimised code, too.
-QUICKLY_COMPILED = {
-    "test_batch_inference",
-    "test_batches",
-    "test_class_covariance",
-    "test_class_metrics",
-    "test_classes",
-    "test_command",
-    "test_command_files",
-    "test_compiled_fit",
-    "test_contract",
-    "test_effects",
-    "test_evaluate",
-    "test_firth",
-    "test_given",
-    "test_heads",
-    "test_inference",
-    "test_logistic_regression",
-    "test_main",
-    "test_multinomial",
-    "test_newton",
-    "test_path",
-    "test_peers",
-    "test_plot",
-    "test_precision",
-    "test_processes",
-    "test_save",
-    "test_shards",
-    "test_sklearn",
-    "test_softmax",
-    "test_softmax_information",
-    "test_verdicts",
-    "test_verify",
-}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _compile_quickly(request):
-    """Tests that compile much do without LLVM's optimisations.
+    """Tests compile without LLVM's optimisations.
 
     A fit then compiles in half the time, and `test_inference` takes 29 CPU-seconds in
     place of 40. What XLA makes of a program before LLVM sees it, its fusions and its
-    calls of YNNPACK included, was seen to be the same to the last letter. `.ci/run` has
-    one run as it is here, and those with the newest and the oldest JAX compile fully.
+    calls of YNNPACK included, was seen to be the same to the last letter. The tests of
+    digits run with fully optimised code too, in `.ci/run`.
     """
-    if (
-        request.config.getoption("--full")
-        or request.module.__name__ not in QUICKLY_COMPILED
-    ):
+    option = request.config.getoption
+    fully = option("--full") and not option("--quick")
+    if fully or request.module.__name__ in FULLY_COMPILED:
         yield
         return
     jax.config.update("jax_disable_most_optimizations", True)

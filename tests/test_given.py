@@ -84,6 +84,7 @@ def test_values_that_cannot_be_meant_are_refused(change, message, solver):
         fit(**arguments, solver=solver)
 
 
+@pytest.mark.full
 def test_a_gradient_refuses_them_too():
     with pytest.raises(ValueError, match=r"labels must be .* got 2 in row 0"):
         jax.grad(lambda y: fit(X, y, l2=0.1).loss)(jnp.full(60, 2.0))
@@ -95,6 +96,7 @@ def test_traced_calls_refuse_nothing_and_do_not_converge():
     assert jax.vmap(lambda l2: fit(X, Y, l2=l2))(jnp.ones(2)).converged.all()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("solver", "stored", "blocks"),
     [
@@ -127,6 +129,7 @@ def test_a_row_of_no_weight_may_hold_anything(solver, stored, blocks, monkeypatc
     jax.clear_caches()
 
 
+@pytest.mark.full
 def test_a_label_of_no_weight_passes_checkify():
     labels, weight = np.append(Y, np.nan), np.append(np.ones(60), 0)
     features = np.append(X, X[:1], 0)

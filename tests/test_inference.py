@@ -318,6 +318,7 @@ def test_an_eager_call_refuses_what_cannot_be_meant(x64, kind):
             at(**{"model": model, "x": x, "y": y, "kind": kind} | change)
 
 
+@pytest.mark.full
 def test_summary_refuses_what_the_model_was_not_fitted_on(x64):
     x, y = small()
     w = 1 + y

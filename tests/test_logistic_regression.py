@@ -85,6 +85,7 @@ def test_vmap_over_penalties_is_a_regularisation_path(cancer):
         np.testing.assert_allclose(got, optimum(x, y, float(l2)), atol=bound)
 
 
+@pytest.mark.full
 def test_a_penalty_for_each_column_is_one_of_scaled_columns(x64, cancer):
     # (l2/2) γ² of a column x s is (l2 s²/2) β² of the column x, with β = s γ.
     x, y = np.float64(cancer[0][:, :6]), cancer[1]
@@ -211,6 +212,7 @@ def test_nan_in_the_data_ends_the_search_at_once(cancer):
     assert not model.converged and model.steps <= 1
 
 
+@pytest.mark.full
 def test_offsets_of_fifty_and_rows_of_no_weight(cancer):
     x, y = cancer
     offset = np.where(np.arange(len(y)) % 2, 50, -50)
@@ -344,6 +346,7 @@ def test_weights_that_mean_nothing_give_nan(cancer):
         assert jnp.isnan(model.loss) and not model.converged
 
 
+@pytest.mark.full
 def test_several_fits_are_not_one(cancer):
     x, y = cancer
     path = jax.vmap(lambda l2: fit(x, y, l2=l2))(jnp.array([0.1, 1.0]))
@@ -363,6 +366,7 @@ def test_batches_with_a_schedule_end_near_the_optimum(cancer):
     assert 0 < np.max(np.abs(other.weights - model.weights)) < 0.1
 
 
+@pytest.mark.full
 def test_batches_of_all_rows_are_no_batches(cancer):
     x, y = cancer
     options = dict(l2=L2, solver=optax.adam(0.05), max_steps=20)

@@ -26,6 +26,7 @@ def number_after(text, output):
     return float(output.split(text, 1)[1].split()[0].rstrip(",%"))
 
 
+@pytest.mark.full
 def test_the_demo_finds_scikit_learns_optimum_and_draws(tmp_path):
     done = run(cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")  # no progress bar in a pipe

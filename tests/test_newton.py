@@ -110,6 +110,7 @@ def test_columns_that_are_constant_collinear_or_more_than_the_rows(x64):
     assert fit(x, y, l2=0.1, tol=1e-9).converged
 
 
+@pytest.mark.full
 def test_a_single_row_or_class_is_separated():
     for x, y in (([[1.0, 2.0]], [1]), (made(50, 2)[0], np.ones(50))):
         model = fit(x, y)
@@ -142,6 +143,7 @@ def test_the_decrement_bounds_what_is_left_to_gain(x64):
         np.testing.assert_allclose(model.loss - best.loss, left, rtol=bound)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "solver", ["newton", pytest.param("lbfgs", marks=pytest.mark.full)]
 )
@@ -220,6 +222,7 @@ def test_columns_of_any_scale_are_fitted():
     assert abs(model.weights[1]) < 1e-3
 
 
+@pytest.mark.full
 def test_weights_may_sum_to_more_than_the_dtype_holds():
     x, y = np.float32(made(500, 2)[0]), made(500, 2)[1]
     model = fit(x, y, sample_weight=np.full(500, 1e37, np.float32))
@@ -227,6 +230,7 @@ def test_weights_may_sum_to_more_than_the_dtype_holds():
     np.testing.assert_allclose(model.weights, fit(x, y).weights, rtol=1e-5)
 
 
+@pytest.mark.full
 def test_nearly_equal_columns_do_not_end_in_nan():
     rng, group = np.random.default_rng(0), np.repeat([0.0, 1.0], 300)
     x = 3000 * group[:, None] + rng.normal(size=(600, 8))
@@ -387,6 +391,7 @@ def test_blocks_change_the_objective_by_its_rounding(x64, in_blocks):
 # Many fits at once
 
 
+@pytest.mark.full
 def test_bootstraps_by_vmap_are_those_one_by_one(x64, cancer):
     x, y = cancer
     x = (x - x.mean(0)) / x.std(0)
@@ -400,6 +405,7 @@ def test_bootstraps_by_vmap_are_those_one_by_one(x64, cancer):
         np.testing.assert_allclose(models.weights[k], alone.weights, rtol=1e-7)
 
 
+@pytest.mark.full
 def test_a_path_of_penalties_from_none_to_nothing_left(cancer):
     x, y = cancer
     penalties = jnp.array([1e-8, 1e-3, 1e3])

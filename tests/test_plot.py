@@ -136,7 +136,7 @@ def test_matplotlib_is_imported_when_something_is_drawn():
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'bcejax\[demo\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install '\.\[demo\]'"):
         plot.coefficients(table("ab", [1, 2], [1, 1]))
 
 

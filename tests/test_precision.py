@@ -97,6 +97,7 @@ def test_an_argument_that_jax_traces_beside_them_is_no_obstacle(traced):
     np.testing.assert_allclose(losses, [loss(0.1), loss(0.2)], 1e-5)
 
 
+@pytest.mark.full
 def test_keys_of_batches_that_vmap_makes_are_no_obstacle():
     features, labels, _ = fair()
 

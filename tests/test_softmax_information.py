@@ -277,6 +277,7 @@ def test_huge_logits_overflow_nowhere():
     np.testing.assert_allclose(softmax_kl_divergence(x, low), np.log(3), 1e-6)
 
 
+@pytest.mark.full
 def test_a_row_without_classes():
     mask = jnp.array([[True, True], [False, False]])
     x = jnp.array([[1.0, 3.0], [NAN, INF]])

@@ -168,6 +168,7 @@ def test_a_dtype_that_the_device_lacks_is_skipped_with_the_reason(monkeypatch):
     assert {(d.dtype, d.error) for d in skipped} == {("float64", None)}
 
 
+@pytest.mark.full
 def test_peers_are_measured_and_held_to_nothing(monkeypatch):
     only(monkeypatch, "bce_with_logits")
     report = verify.run(peers=True, points=POINTS)
