@@ -176,6 +176,7 @@ def test_nan_in_gives_nan_out(argument):
     assert np.isnan(at_each(jax.grad(asl), np.float32(points))).all()
 
 
+@pytest.mark.full
 def test_masked_elements_add_nothing_to_loss_or_derivatives():
     mask, good = jnp.array([False] * 5 + [True]), jnp.array([0.5, 0.3, *DEFAULTS])
 

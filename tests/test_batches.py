@@ -114,6 +114,7 @@ def test_without_weights_and_offset():
     assert model.options == Options()
 
 
+@pytest.mark.full
 def test_columns_of_bad_scales():
     x, *others = made()
     x = x * [1e-4, 1, 1e3, 1] + [1, 0, 1e5, 3]

@@ -88,6 +88,7 @@ def test_coefficients_and_errors_of_fair_are_those_of_statsmodels(capsys):
     assert f"rate_marriage      {theirs.params['rate_marriage']:.4g}" in captured.out
 
 
+@pytest.mark.full
 def test_the_penalty_of_a_standardised_fit_is_scikit_learns(capsys):
     data = datasets.load_breast_cancer(as_frame=True)
     data.frame.to_csv("cancer.csv", index=False)
@@ -578,6 +579,7 @@ def test_cross_validation_needs_a_row_of_each_class_in_each_fold(capsys):
     assert "5 rows of each class, one for each fold, got 1" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_many_columns_are_fitted_without_standard_errors(capsys, monkeypatch):
     monkeypatch.setattr(_newton, "MOST_COLUMNS", 50)
     random = np.random.default_rng(0)
@@ -789,6 +791,7 @@ def test_a_number_that_stands_for_nothing_is_warned_of(value, capsys):
     assert f"'TUCE' is {value} in 2 rows, far from the others" in error
 
 
+@pytest.mark.full
 def test_measurements_are_not_warned_of(capsys):
     frame = spector().assign(
         income=(np.arange(32) * 7919) % 104729,  # whole numbers, all different

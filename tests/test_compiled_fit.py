@@ -66,6 +66,7 @@ def test_an_accelerator_takes_the_rows_at_once(small_blocks, platform, loops):
     assert text.as_text().count("stablehlo.while") == loops
 
 
+@pytest.mark.full
 def test_a_fit_has_a_forward_derivative(x64, small_blocks):
     x, y = (a.astype(np.float64) for a in data())
     weights = jax.jit(lambda l2: fit(x, y, l2=l2, tol=1e-10)[:2])

@@ -90,6 +90,7 @@ def test_a_gradient_refuses_them_too():
         jax.grad(lambda y: fit(X, y, l2=0.1).loss)(jnp.full(60, 2.0))
 
 
+@pytest.mark.full
 def test_traced_calls_refuse_nothing_and_do_not_converge():
     model = jax.jit(fit)(np.where(X > 2, np.nan, X), Y)
     assert not model.converged and np.isnan(model.loss)

@@ -305,6 +305,7 @@ def test_bernoulli_divergence_is_0_for_equal_logits_only():
     assert jnp.all(bernoulli_kl_divergence(a, b)[normal & (np.abs(a) < 20)] > 0)
 
 
+@pytest.mark.full
 def test_bernoulli_derivatives_match_jax_grad_of_the_textbook_formulas(x64):
     def textbook_entropy(x, _):
         p = 1 / (1 + jnp.exp(-x))

@@ -98,6 +98,7 @@ def test_a_penalty_for_each_column_is_one_of_scaled_columns(x64, cancer):
         np.testing.assert_allclose(model.loss, scaled.loss, rtol=1e-10)
 
 
+@pytest.mark.full
 def test_a_column_without_penalty_is_fitted_as_the_bias_is(x64, cancer):
     x, y = np.float64(cancer[0][:, :6]), cancer[1]
     ones = np.column_stack([x, np.ones(len(y))])
@@ -143,6 +144,7 @@ def test_weights_equal_repeated_rows_and_scikit_learns_sample_weight(cancer):
     np.testing.assert_allclose(model.weights, theirs.coef_[0], atol=1e-4)
 
 
+@pytest.mark.full
 def test_an_offset_is_a_feature_of_coefficient_one(cancer):
     x, y = cancer
     x = x[:, :5]
@@ -222,6 +224,7 @@ def test_offsets_of_fifty_and_rows_of_no_weight(cancer):
     assert model.converged
 
 
+@pytest.mark.full
 def test_a_single_row_and_more_columns_than_rows():
     assert fit(jnp.ones((1, 1)), jnp.array([0.25]), l2=1.0).converged
     x = np.random.RandomState(0).randn(5, 20)

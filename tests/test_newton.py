@@ -53,6 +53,7 @@ def cancer_optimum(cancer):
         return float(model.loss)
 
 
+@pytest.mark.full
 def test_raw_breast_cancer_in_float32(cancer, cancer_optimum):
     # Columns from 1e-3 to 1e3, on which first-order solvers stop far above.
     x, y = cancer
@@ -168,6 +169,7 @@ def test_rows_of_no_weight_are_no_rows(x64):
     np.testing.assert_allclose(model.weights, repeated.weights, rtol=1e-8)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("rows", [100, 600])
 @pytest.mark.parametrize(
     "rubbish",

@@ -70,6 +70,7 @@ def test_a_table_and_a_list_count_as_float64():
         np.testing.assert_allclose(scale * found.weights, exact.weights, FLOAT32)
 
 
+@pytest.mark.full
 def test_features_of_float32_and_of_jax_are_fitted_in_float32():
     features, labels, _ = fair()
     rough = logistic_regression.fit(np.float32(features), labels)

@@ -112,6 +112,7 @@ def test_nearly_separated_data_converge(x64, solver):
     np.testing.assert_allclose(np.diff(models.weights[:, 0]), np.log(10), rtol=0.02)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("solver", ["lbfgs", optax.adam(0.05)])
 def test_a_tiny_gradient_of_a_tiny_column_proves_nothing(solver):
     rng = np.random.default_rng(0)

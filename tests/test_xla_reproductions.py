@@ -105,6 +105,7 @@ def test_jax_is_wrong_in_the_versions_that_the_docs_name(name):
     assert seen == ("wrong" if version in WRONG[name] else "right")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", REPRODUCTIONS)
 def test_jax_is_right_without_ynnpack(name):
     if jaxlib.__version__ not in TRIED:
