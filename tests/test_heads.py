@@ -186,7 +186,7 @@ def reverse_of_reverse(f, *values):
 
 
 MODES = forward_of_reverse, reverse_of_forward, forward_of_forward, reverse_of_reverse
-OFTEN = {  # what every run of the tests sees; the others are for --full
+OFTEN = {  # the others are for --full
     ("sparse", forward_of_reverse),
     ("softmax", forward_of_forward),
     ("softmax", reverse_of_reverse),
