@@ -671,4 +671,4 @@ def test_a_process_killed_in_mid_pass_goes_on_to_the_same_bits(tmp_path):
 @pytest.mark.full
 def test_a_process_killed_at_other_moments_goes_on_to_the_same_bits(tmp_path):
     # In the first look, the survey and later passes; before and after a renaming.
-    check_sigkill(tmp_path, [1, 2, 19, 20, 37, 38, 55, 95, -0.5, -1, -2.5, -3])
+    check_sigkill(tmp_path, [1, 20, 55, -1, -2.5])

@@ -1,7 +1,5 @@
 """What a fit is given: tables and their names, integers, and values that it refuses."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,10 +99,10 @@ def test_traced_calls_refuse_nothing_and_do_not_converge():
 @pytest.mark.parametrize(
     ("solver", "stored", "blocks"),
     [
-        pytest.param(*case, marks=[pytest.mark.full] * (k != 0))
-        for k, case in enumerate(
-            itertools.product(SOLVERS, [True, False], [False, True])
-        )
+        ("newton", True, False),
+        ("newton", True, True),
+        ("newton", False, True),
+        ("lbfgs", True, True),
     ],
 )
 def test_a_row_of_no_weight_may_hold_anything(solver, stored, blocks, monkeypatch):
