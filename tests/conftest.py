@@ -68,6 +68,12 @@ def pytest_addoption(parser):
         action="store_true",
         help="with --full: compile quickly, as the tests do without it",
     )
+    group.addoption(
+        "--part",
+        type=int,
+        default=0,
+        help=f"which of {ONE_OF} parts of the parameters runs without --full",
+    )
 
 
 def pytest_configure(config):
@@ -80,7 +86,7 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     of_tests = defaultdict(list)
     for item in items:
         path = item.path
@@ -89,7 +95,8 @@ def pytest_collection_modifyitems(items):
         with_parameters = path.stem in MANY_PARAMETERS and hasattr(item, "callspec")
         if with_parameters and item.get_closest_marker("full") is None:
             of_tests[path, item.originalname].append(item)
-    for number, same in enumerate(of_tests.values()):
+    part = config.getoption("--part")
+    for number, same in enumerate(of_tests.values(), part):
         # Not all tests begin at the first: their parameters are often the same ones.
         first = number % min(ONE_OF, len(same))
         for place, item in enumerate(same):
