@@ -111,6 +111,7 @@ def exactly(x, y, alpha, gamma):
     return [(sum(t), max(floor, sum(map(abs, t)))) for t in terms]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("dtype", "bound"),
     [

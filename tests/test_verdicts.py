@@ -54,6 +54,7 @@ def assert_verdicts_are_true(count, solver, dtype):
         assert np.flatnonzero(models.converged == apart).tolist() == []
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("solver", "dtype"),
     [
