@@ -145,9 +145,7 @@ def test_the_decrement_bounds_what_is_left_to_gain(x64):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "solver", ["newton", pytest.param("lbfgs", marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 def test_no_offset_weight_or_start_is_too_far(solver):
     x, y = made(300, 4)
     offset = np.where(np.arange(300) % 2, 50.0, -50.0)
@@ -171,10 +169,7 @@ def test_rows_of_no_weight_are_no_rows(x64):
 
 @pytest.mark.full
 @pytest.mark.parametrize("rows", [100, 600])
-@pytest.mark.parametrize(
-    "rubbish",
-    [-1e4, *(pytest.param(x, marks=pytest.mark.full) for x in (0, 1e9, 1e20))],
-)
+@pytest.mark.parametrize("rubbish", [-1e4, 0, 1e9, 1e20])
 def test_rows_of_no_weight_may_hold_anything(rows, rubbish):
     x, y = made(300, 3)
     x = np.float32(x + np.array([0, 0, 2015]))

@@ -56,11 +56,7 @@ def assert_verdicts_are_true(count, solver, dtype):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("solver", "dtype"),
-    [
-        pytest.param("newton", "float64", marks=pytest.mark.full),
-        ("lbfgs", "float32"),
-    ],
+    ("solver", "dtype"), [("newton", "float64"), ("lbfgs", "float32")]
 )
 def test_the_verdicts_are_those_of_the_linear_program(x64, solver, dtype):
     assert_verdicts_are_true(100, solver, dtype)
@@ -100,10 +96,8 @@ def nearly_separated(distance):
     return x[:, None], np.array([0, 0, 0, 1, 1, 1, 0, 1])
 
 
-@pytest.mark.parametrize(
-    "solver", ["newton", pytest.param("lbfgs", marks=pytest.mark.full)]
-)
 @pytest.mark.full
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 def test_nearly_separated_data_converge(x64, solver):
     pairs = map(nearly_separated, (1e-2, 1e-3, 1e-4))
     x, y = (np.stack(a) for a in zip(*pairs, strict=True))
