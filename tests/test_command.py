@@ -368,7 +368,11 @@ def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
         ("y,xs\n1,2\n0,3\n", ["--weight", "x"], "no column 'x'; did you mean 'xs'?"),
         ("y,x,x\n1,2,3\n0,3,4\n", [], "names of columns must differ, but 'x' stands"),
         (",y,x\n0,1,5\n1,0,6\n", [], "a column has no name (row numbers, as pandas"),
-        ("y,x\n1,2\n1,3\n", [], "must hold two values and none missing, got 1 ('1')"),
+        (
+            "y,x\n1,2\n1,3\n",
+            [],
+            "must hold two values or more and none missing, got 1 ('1')",
+        ),
         ("y,x\n1,2\n0,3\n2,4\n", [], "got 3 ('0', '1', '2'), missing in 0 rows"),
         ("y,x\n1,2\n2,3\n", [], "--positive VALUE must say which value of --label y"),
         ("y,x\nno,2\nyes,3\n", [], "counts as 1, 'no' or 'yes', got None"),
@@ -829,3 +833,41 @@ def test_an_interrupt_is_said(monkeypatch, capsys):
 def test_help_names_the_columns_and_files(arguments, capsys):
     main(arguments)
     assert ("fit" if len(arguments) == 1 else "FILE") in capsys.readouterr().out
+
+
+def test_three_classes_are_those_of_scikit_learn(capsys):
+    data = datasets.load_iris(as_frame=True)
+    frame = data.frame.assign(target=data.target_names[data.target])
+    frame.to_csv("iris.csv", index=False)
+    given = ["--label", "target", "--l2", "0.01", "--out", "model.json"]
+    main(["fit", "iris.csv", *given])
+    main(["predict", "model.json", "iris.csv", "--out", "out.csv"])
+
+    theirs = linear_model.LogisticRegression(
+        C=1 / (0.01 * 150), tol=1e-10, max_iter=999
+    )
+    theirs.fit(data.data.to_numpy(), frame.target)
+    expected = theirs.predict_proba(data.data.to_numpy())
+    found = pd.read_csv("out.csv")
+    names = [f"probability={name}" for name in theirs.classes_]
+    assert list(found) == [*names, "predicted"]
+    np.testing.assert_allclose(found[names], expected, rtol=0, atol=1e-6)
+    assert (found.predicted == theirs.classes_[expected.argmax(axis=1)]).all()
+    loss = metrics.log_loss(frame.target, expected)
+    assert f"scores       log loss {loss:.4f}, accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "label, more, message",
+    [
+        ("abc", ["--positive", "a"], "--positive is for a label of two values"),
+        ("abc", ["--offset", "x"], "--offset is for a label that holds two values"),
+        ("abc", ["--plot", "a.png"], "--plot is for a label of two values"),
+        ("abc", ["--memory", "0"], "a file that takes more than --memory, is for a l"),
+        (["1.5", "2", "3"], [], "must hold classes, at most 1000 and no fractions"),
+    ],
+)
+def test_what_many_classes_do_not_have_is_refused(label, more, message, capsys):
+    rows = "".join(f"{value},{i},{i * i}\n" for i, value in enumerate(label))
+    file = write("y,x,z\n" + rows)
+    assert message in refusal(["fit", file, "--label", "y", *more], capsys)

@@ -99,6 +99,8 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
     """What the options of `fit` make of tables; `penalty` has fields of the model."""
     plain = _plain(tables, options)
     label = _label(tables, options["label"], options.get("positive"))
+    if label.classes:
+        _check_many(tables, label, options)
     is_test = _split(tables, label, options["test_fraction"], options["seed"])
     names = options.get("one_hot", ())
     levels = _levels(tables, names, is_test)
@@ -122,16 +124,31 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
     return data
 
 
+def _check_many(tables: Tables, label, options: dict) -> None:
+    """Refuse what more than two classes do not have."""
+    wrong = {
+        "--offset": options.get("offset"),
+        "a directory, or a file that takes more than --memory,": not tables.whole,
+    }
+    for what in (name for name, given in wrong.items() if given):
+        raise UserError(
+            f"{what} is for a label that holds two values, and --label {label.name} "
+            f"has {len(label.classes)} ({listed(label.classes)})"
+        )
+
+
 def _learn(data: Dataset, impute: str | None) -> None:
     """Fill in what the training rows tell, and warn of columns."""
-    model, first, stats = data.model, None, {0: Stats.of(_no_rows(data.model))}
+    model, first, count = data.model, None, len(data.model.label.values)
+    stats = {0: Stats.of(_no_rows(model), count)}
     for divided in data.incomplete() if impute else data.complete():
         first = divided[0] if first is None else first
         for test, rows in enumerate(divided):
-            found = Stats.of(rows)
+            found = Stats.of(rows, count)
             stats[test] = stats[test].also(found) if test in stats else found
     data.train, data.test = _of_all(stats[0]), stats.get(1)
-    for part in filter(None, (data.train, data.test)):
+    # Of many classes a rare one may have no row to test on.
+    for part in (data.train, *filter(None, [data.test] * (count == 2))):
         part.check_weights()
     if impute:
         with np.errstate(invalid="ignore"):
@@ -273,12 +290,15 @@ def _plain(tables: Tables, options: dict) -> list[str]:
 
 
 def _split(tables: Tables, label, fraction: float, seed: int) -> np.ndarray | None:
-    """Which rows are for the test, of either class alike."""
+    """Which rows are for the test, of each class alike."""
     if not fraction:
         return None
     parts = tables.parts([label.name])
     labels = np.concatenate(
-        [columns.classes(part.table[label.name], label).astype(bool) for part in parts]
+        [
+            columns.classes(part.table[label.name], label).astype(np.int16)
+            for part in parts
+        ]
     )
     is_test = np.zeros(labels.size, bool)
     with about("--test-fraction"):

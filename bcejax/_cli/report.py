@@ -11,18 +11,22 @@ from bcejax._cli.training import FOLDS, PENALTIES, Trained
 from bcejax.logistic_regression import _newton
 
 SHOWN = 40  # coefficients, where there are too many for a summary
+MOST_CELLS = 60  # coefficients of many classes in a table
 VAGUE = 1e4  # standard errors of a coefficient per standard deviation, over 1/√n
 
 
 def data(data: Dataset, source) -> str:
     model, train = data.model, data.train
     tested = data.test.rows if data.test else 0
+    meaning = f"1 = {model.label.positive!r}"
+    share = f"{train.classes[1] / train.classes.sum():.1%} positive"
+    if model.label.classes:
+        meaning = f"classes {listed(model.label.classes)}"
+        share = f"{train.classes.max() / train.classes.sum():.1%} of the largest class"
     text = (
-        f"data         {source}, label {model.label.name!r}, "
-        f"1 = {model.label.positive!r}\n"
+        f"data         {source}, label {model.label.name!r}, {meaning}\n"
         f"             {train.rows} training and {tested} test rows, "
-        f"{len(model.features)} columns, {train.classes[1] / train.classes.sum():.1%} "
-        "positive"
+        f"{len(model.features)} columns, {share}"
     )
     for name, levels in model.one_hot_levels.items():
         text += f"\none-hot      {name!r}: {listed(levels)}, compared with the first"
@@ -46,6 +50,8 @@ def coefficients(trained: Trained, model: Model) -> str:
         )
     if trained.summary:
         return f"{text}\n{trained.summary}\n"
+    if model.label.classes:
+        return text + _of_classes(model)
     for i in model.largest(SHOWN):
         text += f"\n{model.coefficients[i]:+12.4g}   {model.names[i]}"
     return (
@@ -54,8 +60,36 @@ def coefficients(trained: Trained, model: Model) -> str:
     )
 
 
+def _of_classes(model: Model) -> str:
+    """The coefficients of each class; of many, where they are."""
+    names, classes = [*model.names, "bias"], model.label.classes
+    if len(names) * len(classes) > MOST_CELLS:
+        return f"\n{len(names)} x {len(classes)} coefficients: --out writes them\n"
+    columns = [["", *names]]
+    table = np.vstack([model.coefficients, model.fit.bias])
+    columns += [
+        [c, *(f"{b:.4g}" for b in x)] for c, x in zip(classes, table.T, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    text = "\n"
+    for name, *cells in zip(*columns, strict=True):
+        padded = [cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True)]
+        text += f"{name:{widths[0]}}  {'  '.join(padded)}\n"
+    return text
+
+
 def scores(part: str, rows: Scored, threshold: float = 0.5) -> str:
     given = rows.logits, rows.labels
+    if rows.logits.ndim == 2:
+        given = rows.logits, rows.labels.astype(int)
+        measures = {
+            "log loss": metrics.log_loss(*given, weights=rows.weight),
+            "accuracy": metrics.accuracy(*given, weights=rows.weight),
+            "calibration error": metrics.expected_calibration_error(
+                *given, weights=rows.weight
+            ),
+        }
+        return _measured(part, measures)
     right = (np.asarray(sigmoid(rows.logits)) >= threshold) == rows.labels
     measures = {
         "log loss": metrics.log_loss(*given, weights=rows.weight),
@@ -63,6 +97,10 @@ def scores(part: str, rows: Scored, threshold: float = 0.5) -> str:
         "ROC AUC": metrics.roc_auc(*given, weights=rows.weight),
         "accuracy": np.average(right, weights=rows.weight),
     }
+    return _measured(part, measures)
+
+
+def _measured(part: str, measures: dict) -> str:
     return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
 
 
@@ -81,6 +119,8 @@ def doubts(trained: Trained, model: Model, weight: float) -> list[str]:
             f"the fit has not converged in {found.steps} steps, its gradient is still "
             f"{found.gradient_norm:.1e}: a larger penalty (--l2) helps"
         ]
+    if model.label.classes:
+        return []
     if trained.summary is None:
         most = _newton.MOST_COLUMNS
         return [f"no standard errors for more than {most} columns: they take too long"]

@@ -11,7 +11,7 @@ from bcejax._cli.model import Model
 
 class Rows(NamedTuple):
     features: np.ndarray  # (n, d)
-    labels: np.ndarray  # (n,), 0.0 or 1.0, NaN where it is not known
+    labels: np.ndarray  # (n,), the number of the class, NaN where it is not known
     weight: np.ndarray  # (n,)
     offset: np.ndarray  # (n,)
 
@@ -42,10 +42,10 @@ class Stats(NamedTuple):
     known: np.ndarray  # (d,), the weight of the rows in which a number is known
     sum: np.ndarray  # (d,), of these, weighted
     weights: np.ndarray  # (2,), the least and the largest, and
-    classes: np.ndarray  # (2,), their sum for either label
+    classes: np.ndarray  # (classes,), their sum for each label
 
     @staticmethod
-    def of(rows: Rows) -> "Stats":
+    def of(rows: Rows, classes: int) -> "Stats":
         x, weight = rows.features, rows.weight
         known = ~np.isnan(x)
         seen = known & (weight > 0)[:, None]
@@ -57,7 +57,7 @@ class Stats(NamedTuple):
             weight @ known,
             weight @ np.where(np.isfinite(x), x, 0),
             np.array([weight.min(initial=np.inf), weight.max(initial=0)]),
-            np.bincount(rows.labels.astype(int), weight, 2),
+            np.bincount(rows.labels.astype(int), weight, classes),
         )
 
     def also(self, other: "Stats") -> "Stats":
