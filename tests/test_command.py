@@ -857,14 +857,17 @@ def test_three_classes_are_those_of_scikit_learn(capsys):
     assert f"scores       log loss {loss:.4f}, accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
-    "label, more, message",
+    ("label", "more", "message"),
     [
-        ("abc", ["--positive", "a"], "--positive is for a label of two values"),
+        ("abc", ["--positive", "a"], "--positive is for a label that holds two values"),
         ("abc", ["--offset", "x"], "--offset is for a label that holds two values"),
-        ("abc", ["--plot", "a.png"], "--plot is for a label of two values"),
+        ("abc", ["--plot", "a.png"], "--plot is for a label that holds two values"),
         ("abc", ["--memory", "0"], "a file that takes more than --memory, is for a l"),
         (["1.5", "2", "3"], [], "must hold classes, at most 1000 and no fractions"),
+        (range(1001), [], "at most 1000 and no fractions, got '0', '1', '2', '3', '4'"),
+        (range(21), [], "5 rows or more for each of its values on average, got 21"),
     ],
 )
 def test_what_many_classes_do_not_have_is_refused(label, more, message, capsys):

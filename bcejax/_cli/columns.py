@@ -10,9 +10,12 @@ from bcejax._cli import UserError, about, listed
 from bcejax._cli.model import Label
 
 MOST_CLASSES = 1000  # of a label; with more it is rather a number or a name
+FEW_CLASSES = 20  # with more, each must have some rows
+ROWS_OF_CLASS = 5  # on average; with fewer it is rather a number or a name
 MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
 FEWEST_ROWS = 10  # in which a column can look like an identifier
 SENTINELS = 99, 999, 9999, 99999  # of either sign, written for what is missing
+REGRESS = ": to predict a number, or a name, is no matter of logistic regression"
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|key|index|no|nr|number))$|[a-z](ID|Id)$")
 
 
@@ -34,7 +37,7 @@ def label(values: list[str], missing: int, name: str, positive: str | None) -> L
             f"got {len(values)} ({listed(values)}), missing in {missing} rows"
         )
     if len(values) > 2:
-        return _label_of_many(values, name, positive)
+        return _label_of_many(values, name)
     if positive is None and values in (["0", "1"], ["false", "true"]):
         positive = values[1]
     if positive not in values:
@@ -45,13 +48,8 @@ def label(values: list[str], missing: int, name: str, positive: str | None) -> L
     return Label(name, positive, values[1 - values.index(positive)])
 
 
-def _label_of_many(values: list[str], name: str, positive: str | None) -> Label:
+def _label_of_many(values: list[str], name: str) -> Label:
     """Its classes, in the order of the numbers if all are numbers."""
-    if positive is not None:
-        raise UserError(
-            f"--positive is for a label of two values, and --label {name} has "
-            f"{len(values)}: {listed(values)}"
-        )
     try:
         values = sorted(values, key=float)
         whole = all(float(value).is_integer() for value in values)
@@ -60,10 +58,19 @@ def _label_of_many(values: list[str], name: str, positive: str | None) -> Label:
     if not whole or len(values) > MOST_CLASSES:
         raise UserError(
             f"--label {name} must hold classes, at most {MOST_CLASSES} and no "
-            f"fractions, got {listed(values)}: a number to predict is for a linear "
-            "regression, unless another column holds its ranges"
+            f"fractions, got {listed(values)}{REGRESS}"
         )
     return Label(name, classes=values)
+
+
+def check_rows(label: Label, rows: int) -> None:
+    """Refuse a label of many values that hardly a row shares with another."""
+    count = len(label.classes)
+    if count > FEW_CLASSES and rows < ROWS_OF_CLASS * count:
+        raise UserError(
+            f"--label {label.name} must have {ROWS_OF_CLASS} rows or more for each of "
+            f"its values on average, got {count} values in {rows} rows{REGRESS}"
+        )
 
 
 def classes(column: pa.ChunkedArray, label: Label) -> np.ndarray:

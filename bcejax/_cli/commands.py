@@ -149,9 +149,8 @@ def fit(file, l2, standardize, out, plot, memory, **options):
         rows = tables.opened(
             file, bytes_of(memory), lambda _: options["one_hot"], (number, count)
         )
+        options |= {"plot": plot}
         data = dataset.load(rows, options, l2=l2, standardized=standardize)
-        if plot and data.model.label.classes:
-            raise UserError("--plot is for a label of two values: there is no picture")
         if number > 0:  # the first one speaks for all
             train(data, options["seed"])
             return
@@ -199,7 +198,7 @@ def predict(model_file, file, out, key, all_columns, threshold, memory):
     with jax.enable_x64(True):
         fitted = model.load(model_file)
         if threshold is not None and fitted.label.classes:
-            raise UserError("--threshold is for a label of two values")
+            raise UserError("--threshold is for a label that holds two values")
         numbers = {f.column for f in fitted.features if f.level is None}
         texts = {*fitted.one_hot_levels, *([key] * (key is not None))}
 
@@ -252,10 +251,9 @@ def _written(logits, label) -> dict:
     if not label.classes:
         return {"probability": np.asarray(sigmoid(logits)), "logit": logits}
     shares = np.exp(log_softmax(logits))
-    written = {
-        f"probability={c}": p for c, p in zip(label.classes, shares.T, strict=True)
-    }
-    return written | {"predicted": np.array(label.classes)[logits.argmax(axis=1)]}
+    names = [f"probability={name}" for name in label.classes]
+    best = np.array(label.classes)[logits.argmax(axis=1)]
+    return dict(zip(names, shares.T, strict=True)) | {"predicted": best}
 
 
 def bytes_of(memory: float | None) -> float:

@@ -126,8 +126,8 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
 
 def _check_many(tables: Tables, label, options: dict) -> None:
     """Refuse what more than two classes do not have."""
-    wrong = {
-        "--offset": options.get("offset"),
+    wrong = {f"--{o}": options.get(o) for o in ("positive", "offset", "plot")}
+    wrong |= {
         "a directory, or a file that takes more than --memory,": not tables.whole,
     }
     for what in (name for name, given in wrong.items() if given):
@@ -135,6 +135,8 @@ def _check_many(tables: Tables, label, options: dict) -> None:
             f"{what} is for a label that holds two values, and --label {label.name} "
             f"has {len(label.classes)} ({listed(label.classes)})"
         )
+    (part,) = tables.parts([label.name])
+    columns.check_rows(label, part.table.num_rows)
 
 
 def _learn(data: Dataset, impute: str | None) -> None:
@@ -294,12 +296,8 @@ def _split(tables: Tables, label, fraction: float, seed: int) -> np.ndarray | No
     if not fraction:
         return None
     parts = tables.parts([label.name])
-    labels = np.concatenate(
-        [
-            columns.classes(part.table[label.name], label).astype(np.int16)
-            for part in parts
-        ]
-    )
+    labels = [columns.classes(part.table[label.name], label) for part in parts]
+    labels = np.concatenate([some.astype(np.int16) for some in labels])
     is_test = np.zeros(labels.size, bool)
     with about("--test-fraction"):
         _, test = train_test_split(

@@ -22,11 +22,15 @@ from bcejax.logistic_regression._document import (
 )
 
 
-class Label(msgspec.Struct):
+class Label(msgspec.Struct, omit_defaults=True):
     name: str
     positive: str | None = None
     negative: str | None = None
     classes: list[str] = []  # where there are more than two, in place of these
+
+    def __post_init__(self):
+        if not self.classes and None in self.values:
+            raise UserError("label must have `positive` and `negative`, or `classes`")
 
     @property
     def values(self) -> list[str | None]:
@@ -57,9 +61,8 @@ class Model(msgspec.Struct, kw_only=True, dict=True):
     imputation_means: dict[str, float]  # what stands in for a missing value
 
     def __post_init__(self):
-        self.fit: Fit | MultinomialFit | None = (
-            None  # no field: the library writes and reads it
-        )
+        # No field: the library writes and reads it.
+        self.fit: Fit | MultinomialFit | None = None
         keys = [key for f in self.features for key in (f.name, (f.column, f.level))]
         twice = [key for key, count in Counter(keys).items() if count > 1]
         if twice:

@@ -9,9 +9,10 @@ from bcejax._cli.model import Model
 from bcejax._cli.rows import Scored
 from bcejax._cli.training import FOLDS, PENALTIES, Trained
 from bcejax.logistic_regression import _newton
+from bcejax.logistic_regression._table import aligned, number, shortened
 
 SHOWN = 40  # coefficients, where there are too many for a summary
-MOST_CELLS = 60  # coefficients of many classes in a table
+COLUMNS, LETTERS = 5, 10  # classes in a table of coefficients, and of their names
 VAGUE = 1e4  # standard errors of a coefficient per standard deviation, over 1/√n
 
 
@@ -51,7 +52,7 @@ def coefficients(trained: Trained, model: Model) -> str:
     if trained.summary:
         return f"{text}\n{trained.summary}\n"
     if model.label.classes:
-        return text + _of_classes(model)
+        return text + _of_classes(trained, model)
     for i in model.largest(SHOWN):
         text += f"\n{model.coefficients[i]:+12.4g}   {model.names[i]}"
     return (
@@ -60,48 +61,39 @@ def coefficients(trained: Trained, model: Model) -> str:
     )
 
 
-def _of_classes(model: Model) -> str:
-    """The coefficients of each class; of many, where they are."""
+def _of_classes(trained: Trained, model: Model) -> str:
+    """The coefficients of each class, or of many where they are."""
     names, classes = [*model.names, "bias"], model.label.classes
-    if len(names) * len(classes) > MOST_CELLS:
-        return f"\n{len(names)} x {len(classes)} coefficients: --out writes them\n"
-    columns = [["", *names]]
-    table = np.vstack([model.coefficients, model.fit.bias])
-    columns += [
-        [c, *(f"{b:.4g}" for b in x)] for c, x in zip(classes, table.T, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in columns]
-    text = "\n"
-    for name, *cells in zip(*columns, strict=True):
-        padded = [cell.rjust(w) for cell, w in zip(cells, widths[1:], strict=True)]
-        text += f"{name:{widths[0]}}  {'  '.join(padded)}\n"
-    return text
+    end = "converged" if trained.fit.converged else "NOT CONVERGED: trust no figure"
+    text = f"\nSoftmax regression, {end}\n\n"
+    if len(names) > SHOWN or len(classes) > COLUMNS:
+        size = f"{len(names)} × {len(classes)}"
+        return f"{text}{size} coefficients, which --out MODEL.json writes\n"
+    table = np.vstack([model.coefficients, model.fit.bias]).tolist()
+    cells = [[n, *map(number, x)] for n, x in zip(names, table, strict=True)]
+    return text + aligned([["", *shortened(classes, LETTERS)], *cells]) + "\n"
+
+
+OF_TWO = {
+    "log loss": metrics.log_loss,
+    "Brier score": metrics.brier_score,
+    "ROC AUC": metrics.roc_auc,
+}
+OF_MANY = {
+    "log loss": metrics.log_loss,
+    "accuracy": metrics.accuracy,
+    "calibration error": metrics.expected_calibration_error,
+}
 
 
 def scores(part: str, rows: Scored, threshold: float = 0.5) -> str:
-    given = rows.logits, rows.labels
-    if rows.logits.ndim == 2:
-        given = rows.logits, rows.labels.astype(int)
-        measures = {
-            "log loss": metrics.log_loss(*given, weights=rows.weight),
-            "accuracy": metrics.accuracy(*given, weights=rows.weight),
-            "calibration error": metrics.expected_calibration_error(
-                *given, weights=rows.weight
-            ),
-        }
-        return _measured(part, measures)
-    right = (np.asarray(sigmoid(rows.logits)) >= threshold) == rows.labels
-    measures = {
-        "log loss": metrics.log_loss(*given, weights=rows.weight),
-        "Brier score": metrics.brier_score(*given, weights=rows.weight),
-        "ROC AUC": metrics.roc_auc(*given, weights=rows.weight),
-        "accuracy": np.average(right, weights=rows.weight),
-    }
-    return _measured(part, measures)
-
-
-def _measured(part: str, measures: dict) -> str:
-    return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
+    logits, labels, weight = rows
+    measures = OF_MANY if logits.ndim == 2 else OF_TWO
+    found = {name: f(logits, labels, weights=weight) for name, f in measures.items()}
+    if logits.ndim == 1:
+        right = (np.asarray(sigmoid(logits)) >= threshold) == labels
+        found["accuracy"] = np.average(right, weights=weight)
+    return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in found.items())
 
 
 def doubts(trained: Trained, model: Model, weight: float) -> list[str]:

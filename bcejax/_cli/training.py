@@ -36,7 +36,7 @@ def _fit_of(label: Label):
 
     def fit(x, y, *, offset=None, **given):
         given |= {"classes": len(label.classes), **PRECISELY}
-        return logistic_regression.fit_multinomial(x, y.astype(int), **given)
+        return logistic_regression.fit_multinomial(x, y, **given)
 
     return fit
 
