@@ -127,9 +127,7 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
 def _check_many(tables: Tables, label, options: dict) -> None:
     """Refuse what more than two classes do not have."""
     wrong = {f"--{o}": options.get(o) for o in ("positive", "offset", "plot")}
-    wrong |= {
-        "a directory, or a file that takes more than --memory,": not tables.whole,
-    }
+    wrong["a directory, or a file that takes more than --memory,"] = not tables.whole
     for what in (name for name, given in wrong.items() if given):
         raise UserError(
             f"{what} is for a label that holds two values, and --label {label.name} "
@@ -149,9 +147,9 @@ def _learn(data: Dataset, impute: str | None) -> None:
             found = Stats.of(rows, count)
             stats[test] = stats[test].also(found) if test in stats else found
     data.train, data.test = _of_all(stats[0]), stats.get(1)
-    # Of many classes a rare one may have no row to test on.
-    for part in (data.train, *filter(None, [data.test] * (count == 2))):
-        part.check_weights()
+    data.train.check_weights(count)
+    if data.test:
+        data.test.check_weights(2)  # of many classes a rare one may have no test row
     if impute:
         with np.errstate(invalid="ignore"):
             means = data.train.sum / data.train.known

@@ -73,9 +73,11 @@ class Stats(NamedTuple):
             self.classes + other.classes,
         )
 
-    def check_weights(self) -> None:
+    def check_weights(self, classes: int) -> None:
+        """Refuse weights by which fewer than so many classes have rows."""
         least, most = self.weights
-        if not (0 <= least <= most < np.inf and self.classes.min() > 0):  # or NaN
+        there = np.count_nonzero(self.classes) >= classes
+        if not (0 <= least <= most < np.inf and there):  # or NaN
             raise UserError(
                 "--weight must be finite, 0 or more, and above 0 in some row of each "
                 f"class, got {least:g} to {most:g}, and class sums {self.classes}"
