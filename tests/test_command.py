@@ -373,7 +373,7 @@ def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
             [],
             "must hold two values or more and none missing, got 1 ('1')",
         ),
-        ("y,x\n1,2\n0,3\n2,4\n", [], "got 3 ('0', '1', '2'), missing in 0 rows"),
+        ("y,x\n1,2\n0,3\n2,4\n,5\n", [], "got 3 ('0', '1', '2'), missing in 1 rows"),
         ("y,x\n1,2\n2,3\n", [], "--positive VALUE must say which value of --label y"),
         ("y,x\nno,2\nyes,3\n", [], "counts as 1, 'no' or 'yes', got None"),
         ("y,x\nno,2\nyes,3\n", ["--positive", "si"], "'no' or 'yes', got 'si'"),
