@@ -874,3 +874,45 @@ def test_what_many_classes_do_not_have_is_refused(label, more, message, capsys):
     rows = "".join(f"{value},{i},{i * i}\n" for i, value in enumerate(label))
     file = write("y,x,z\n" + rows)
     assert message in refusal(["fit", file, "--label", "y", *more], capsys)
+
+
+@pytest.mark.full
+def test_of_many_classes_too_the_penalty_is_cross_validated(capsys, monkeypatch):
+    grid = np.logspace(-3, 0, 4)
+    monkeypatch.setattr(training, "PENALTIES", grid)
+    data = datasets.load_wine(as_frame=True)
+    number = data.target.map({0: 9, 1: 10, 2: 100})  # in the order of the numbers
+    data.data.assign(y=number).to_csv("wine.csv", index=False)
+    given = ["--label", "y", "--standardize", "--l2", "cv", "--test-fraction", "0.3"]
+    main(["fit", "wine.csv", *given, "--out", "model.json"])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+
+    train, test = model_selection.train_test_split(
+        np.arange(len(number)), test_size=0.3, stratify=data.target, random_state=0
+    )
+    train = np.sort(train)  # folds are of rows in the order of the file
+    scaler = preprocessing.StandardScaler().fit(data.data.iloc[train])
+    z, y = scaler.transform(data.data), number.to_numpy()
+
+    def theirs(l2, rows):
+        fit = linear_model.LogisticRegression(
+            C=1 / (l2 * len(rows)), tol=1e-10, max_iter=9999
+        )
+        return fit.fit(z[rows], y[rows])
+
+    folds = training.StratifiedKFold(5, shuffle=True, random_state=0)
+    loss = np.zeros(4)
+    for i, l2 in enumerate(grid):
+        for seen, held in folds.split(z[train], data.target[train]):
+            p = theirs(l2, train[seen]).predict_proba(z[train[held]])
+            loss[i] += metrics.log_loss(y[train[held]], p) * len(held) / len(train)
+    best = grid[loss.argmin()]
+    assert model_in()["table"]["l2"] == best
+    assert f"least log loss out of 5 folds, {loss.min():.4f} nats" in captured.out
+    assert model_in()["table"]["label"]["classes"] == ["9", "10", "100"]
+    p = theirs(best, train).predict_proba(z[test])
+    assert (
+        f"test         log loss {metrics.log_loss(y[test], p):.4f}, accuracy "
+        f"{metrics.accuracy_score(y[test], np.array([9, 10, 100])[p.argmax(1)]):.4f}"
+    ) in captured.out
