@@ -18,6 +18,7 @@ from sklearn import datasets, linear_model, metrics, model_selection, preprocess
 from bcejax import logistic_regression
 from bcejax.__main__ import main
 from bcejax._cli import model, output, report, table, training
+from bcejax._cli.rows import Rows
 from bcejax.logistic_regression import _newton
 
 
@@ -916,3 +917,28 @@ def test_of_many_classes_too_the_penalty_is_cross_validated(capsys, monkeypatch)
         f"test         log loss {metrics.log_loss(y[test], p):.4f}, accuracy "
         f"{metrics.accuracy_score(y[test], np.array([9, 10, 100])[p.argmax(1)]):.4f}"
     ) in captured.out
+
+
+def test_the_loss_out_of_fold_is_that_of_single_fits(monkeypatch):
+    grid = np.array([1e-4, 0.03, 1.0])
+    monkeypatch.setattr(training, "PENALTIES", grid)
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(60, 2)), np.arange(60) % 2 * 1.0
+    weight, offset = random.integers(1, 4, 60) * 1.0, random.normal(size=60)
+    units, loss = np.array([4.0, 0.25]), np.zeros(3)
+    label = model.Label("y", "1", "0")
+    with jax.enable_x64(True):
+        given = Rows(x, y, weight, offset), label, units, 4
+        chosen, least = training._choose_l2(*given)
+        folds = training.StratifiedKFold(5, shuffle=True, random_state=4)
+        for i, l2 in enumerate(grid):
+            for seen, held in folds.split(x, y):
+                others = {"sample_weight": weight[seen], "offset": offset[seen]}
+                found = logistic_regression.fit(
+                    x[seen], y[seen], l2=l2 * units, tol=1e-10, **others
+                )
+                logits = x[held] @ found.weights + found.bias + offset[held]
+                losses = np.logaddexp(0, np.where(y[held], -logits, logits))
+                loss[i] += weight[held] @ losses
+    assert chosen == grid[loss.argmin()]
+    np.testing.assert_allclose(least, loss.min() / weight.sum(), 1e-9)

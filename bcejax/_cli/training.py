@@ -5,7 +5,6 @@ the column times the deviation: it is l2 · deviation² on the coefficient of th
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from bcejax import logistic_regression, metrics
+from bcejax import logistic_regression
 from bcejax._cli import UserError, about
 from bcejax._cli.dataset import Dataset
 from bcejax._cli.model import Label
@@ -27,18 +26,6 @@ FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)
 
 # Near what rounding leaves of the gradient; the search ends where it gets no nearer.
 PRECISELY = {"tol": 1e-10, "max_steps": 1000}
-
-
-def _fit_of(label: Label):
-    """`fit`, or that of many classes, which has no offset."""
-    if not label.classes:
-        return partial(logistic_regression.fit, **PRECISELY)
-
-    def fit(x, y, *, offset=None, **given):
-        given |= {"classes": len(label.classes), **PRECISELY}
-        return logistic_regression.fit_multinomial(x, y, **given)
-
-    return fit
 
 
 class Trained(NamedTuple):
@@ -94,9 +81,11 @@ def _fit_rows(data: Dataset, l2, stored: bool):
     """The fit, its summary unless H is too large, and what escapes."""
     x, y, weight, offset = data.all_rows
     others = {"sample_weight": weight, "offset": offset}
-    found = _fit_of(data.model.label)(x, y, l2=l2, **others)
     if data.model.label.classes:
+        given = {"classes": len(data.model.label.classes), "sample_weight": weight}
+        found = logistic_regression.fit_multinomial(x, y, l2=l2, **given, **PRECISELY)
         return found, None, None
+    found = logistic_regression.fit(x, y, l2=l2, **others, **PRECISELY)
     if not stored:  # the covariance, a d × d matrix, takes minutes
         return found, None, escapes_of(found, Given(x, y, l2, **others), True)
     names = data.model.names
@@ -122,7 +111,6 @@ def _fit_parts(data: Dataset, l2, stored: bool):
 
 def _choose_l2(rows: Rows, label: Label, units, seed: int) -> tuple[float, float]:
     """The penalty of least loss out of fold, and that loss, in nats a row."""
-    fit = _fit_of(label)
     x, y, weight, offset = map(jnp.asarray, rows)
     least = np.bincount(rows.labels.astype(int)).min()
     if least < FOLDS:
@@ -130,21 +118,20 @@ def _choose_l2(rows: Rows, label: Label, units, seed: int) -> tuple[float, float
             f"--l2 cv must have {FOLDS} rows of each class, one for each fold, "
             f"got {least} of the rarest one"
         )
-    losses = np.zeros((FOLDS, PENALTIES.size))
+    l2s, total = np.multiply.outer(PENALTIES, units), 0
+    many = {"classes": len(label.classes)} if label.classes else {}
+    shift = None if many else offset
     split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for fold, (_, held) in enumerate(split.split(rows.features, rows.labels)):
-        held = jnp.zeros(y.size, bool).at[held].set(True)
+    for _, places in split.split(*rows[:2]):
+        # By weights of 0, which do not count, all folds have the shape of one program.
+        held = np.isin(np.arange(y.size), places)
         seen, tested = jnp.where(held, 0, weight), jnp.where(held, weight, 0)
-        params = None
-        for i in reversed(range(PENALTIES.size)):  # each fit starts at the last one
-            given = {"l2": PENALTIES[i] * units, "sample_weight": seen}
-            found = fit(x, y, **given, offset=offset, init=params)
-            params = found.weights, found.bias
-            logits = logistic_regression.predict_logits(found, x)
-            logits = (logits.T + offset).T  # 0 of many classes
-            with about("--l2 cv"):  # as where a fold has no weight
-                losses[fold, i] = metrics.log_loss(logits, y, weights=tested)
-        losses[fold] *= tested.sum()
-    total = losses.sum(axis=0) / weight.sum()
-    best = total.argmin()
-    return float(PENALTIES[best]), float(total[best])
+        given = {"sample_weight": seen, "offset": shift, **many, **PRECISELY}
+        with about("--l2 cv"):  # as where a fold has no weight
+            path = logistic_regression.fit_path(
+                x, y, l2s, held_out=(x, y, tested, shift), **given
+            )
+        total += path.held_out_loss * tested.sum()
+    losses = total / weight.sum()
+    best = losses.argmin()
+    return float(PENALTIES[best]), float(losses[best])
