@@ -919,6 +919,7 @@ def test_of_many_classes_too_the_penalty_is_cross_validated(capsys, monkeypatch)
     ) in captured.out
 
 
+@pytest.mark.full
 def test_the_loss_out_of_fold_is_that_of_single_fits(monkeypatch):
     grid = np.array([1e-4, 0.03, 1.0])
     monkeypatch.setattr(training, "PENALTIES", grid)
