@@ -866,9 +866,13 @@ def test_three_classes_are_those_of_scikit_learn(capsys):
         ("abc", ["--offset", "x"], "--offset is for a label that holds two values"),
         ("abc", ["--plot", "a.png"], "--plot is for a label that holds two values"),
         ("abc", ["--memory", "0"], "a file that takes more than --memory, is for a l"),
-        (["1.5", "2", "3"], [], "must hold classes, at most 1000 and no fractions"),
-        (range(1001), [], "at most 1000 and no fractions, got '0', '1', '2', '3', '4'"),
-        (range(21), [], "5 rows or more for each of its values on average, got 21"),
+        (["1.5", "2", "3"], [], "must hold classes: no fractions, and at most 20 v"),
+        (
+            [*range(1001)] * 6,
+            [],
+            "at most 1000 values in 6006 rows, got 1001 ('0',",
+        ),
+        (range(21), [], "at most 20 values in 21 rows, got 21 ('0', '1', '2'"),
     ],
 )
 def test_what_many_classes_do_not_have_is_refused(label, more, message, capsys):

@@ -15,7 +15,6 @@ ROWS_OF_CLASS = 5  # on average; with fewer it is rather a number or a name
 MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
 FEWEST_ROWS = 10  # in which a column can look like an identifier
 SENTINELS = 99, 999, 9999, 99999  # of either sign, written for what is missing
-REGRESS = ": to predict a number, or a name, is no matter of logistic regression"
 IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|key|index|no|nr|number))$|[a-z](ID|Id)$")
 
 
@@ -29,15 +28,15 @@ def values(column: pa.ChunkedArray) -> set[str]:
     return set(pc.unique(texts(column).drop_null()).to_pylist())
 
 
-def label(values: list[str], missing: int, name: str, positive: str | None) -> Label:
-    """What the values of a column say about which of them is 1."""
+def label(values: list[str], missing: int, rows: int, name: str, positive) -> Label:
+    """What the values of a column of so many rows say about its classes."""
     if missing or len(values) < 2:
         raise UserError(
             f"--label {name} must hold two values or more and none missing, "
             f"got {len(values)} ({listed(values)}), missing in {missing} rows"
         )
     if len(values) > 2:
-        return _label_of_many(values, name)
+        return _label_of_many(values, rows, name)
     if positive is None and values in (["0", "1"], ["false", "true"]):
         positive = values[1]
     if positive not in values:
@@ -48,29 +47,21 @@ def label(values: list[str], missing: int, name: str, positive: str | None) -> L
     return Label(name, positive, values[1 - values.index(positive)])
 
 
-def _label_of_many(values: list[str], name: str) -> Label:
+def _label_of_many(values: list[str], rows: int, name: str) -> Label:
     """Its classes, in the order of the numbers if all are numbers."""
+    most = max(FEW_CLASSES, min(MOST_CLASSES, rows // ROWS_OF_CLASS))
     try:
         values = sorted(values, key=float)
         whole = all(float(value).is_integer() for value in values)
     except ValueError:  # text
         whole = True
-    if not whole or len(values) > MOST_CLASSES:
+    if not whole or len(values) > most:
         raise UserError(
-            f"--label {name} must hold classes, at most {MOST_CLASSES} and no "
-            f"fractions, got {listed(values)}{REGRESS}"
+            f"--label {name} must hold classes: no fractions, and at most {most} "
+            f"values in {rows} rows, got {len(values)} ({listed(values)}): to predict "
+            "a number, or a name, is no matter of logistic regression"
         )
     return Label(name, classes=values)
-
-
-def check_rows(label: Label, rows: int) -> None:
-    """Refuse a label of many values that hardly a row shares with another."""
-    count = len(label.classes)
-    if count > FEW_CLASSES and rows < ROWS_OF_CLASS * count:
-        raise UserError(
-            f"--label {label.name} must have {ROWS_OF_CLASS} rows or more for each of "
-            f"its values on average, got {count} values in {rows} rows{REGRESS}"
-        )
 
 
 def classes(column: pa.ChunkedArray, label: Label) -> np.ndarray:

@@ -133,8 +133,6 @@ def _check_many(tables: Tables, label, options: dict) -> None:
             f"{what} is for a label that holds two values, and --label {label.name} "
             f"has {len(label.classes)} ({listed(label.classes)})"
         )
-    (part,) = tables.parts([label.name])
-    columns.check_rows(label, part.table.num_rows)
 
 
 def _learn(data: Dataset, impute: str | None) -> None:
@@ -181,16 +179,17 @@ def _warn(data: Dataset, rows: Rows) -> None:
 
 
 def _label(tables: Tables, name: str, positive: str | None):
-    values, missing = set(), 0
+    values, missing, rows = set(), 0, 0
     for part in tables.parts([name]):
         with part.about():
             values |= columns.values(part.table[name])
         missing += part.table[name].null_count
+        rows += part.table.num_rows
         if len(values) > columns.MOST_LEVELS:
             break
-    everywhere = _words_of_all([sorted(values), missing])
-    values = sorted({value for found, _ in everywhere for value in found})
-    return columns.label(values, sum(m for _, m in everywhere), name, positive)
+    found, *counts = zip(*_words_of_all([sorted(values), missing, rows]), strict=True)
+    values = sorted(set().union(*found))
+    return columns.label(values, *map(sum, counts), name, positive)
 
 
 def _levels(tables: Tables, names, is_test) -> dict[str, list[str]]:
