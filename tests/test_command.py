@@ -18,6 +18,7 @@ from sklearn import datasets, linear_model, metrics, model_selection, preprocess
 from bcejax import logistic_regression
 from bcejax.__main__ import main
 from bcejax._cli import model, output, report, table, training
+from bcejax._cli.rows import Rows
 from bcejax.logistic_regression import _newton
 
 
@@ -368,8 +369,12 @@ def test_a_model_file_is_read_as_it_was_written(fitted, tmp_path):
         ("y,xs\n1,2\n0,3\n", ["--weight", "x"], "no column 'x'; did you mean 'xs'?"),
         ("y,x,x\n1,2,3\n0,3,4\n", [], "names of columns must differ, but 'x' stands"),
         (",y,x\n0,1,5\n1,0,6\n", [], "a column has no name (row numbers, as pandas"),
-        ("y,x\n1,2\n1,3\n", [], "must hold two values and none missing, got 1 ('1')"),
-        ("y,x\n1,2\n0,3\n2,4\n", [], "got 3 ('0', '1', '2'), missing in 0 rows"),
+        (
+            "y,x\n1,2\n1,3\n",
+            [],
+            "must hold two values or more and none missing, got 1 ('1')",
+        ),
+        ("y,x\n1,2\n0,3\n2,4\n,5\n", [], "got 3 ('0', '1', '2'), missing in 1 rows"),
         ("y,x\n1,2\n2,3\n", [], "--positive VALUE must say which value of --label y"),
         ("y,x\nno,2\nyes,3\n", [], "counts as 1, 'no' or 'yes', got None"),
         ("y,x\nno,2\nyes,3\n", ["--positive", "si"], "'no' or 'yes', got 'si'"),
@@ -829,3 +834,116 @@ def test_an_interrupt_is_said(monkeypatch, capsys):
 def test_help_names_the_columns_and_files(arguments, capsys):
     main(arguments)
     assert ("fit" if len(arguments) == 1 else "FILE") in capsys.readouterr().out
+
+
+def test_three_classes_are_those_of_scikit_learn(capsys):
+    data = datasets.load_iris(as_frame=True)
+    frame = data.frame.assign(target=data.target_names[data.target])
+    frame.to_csv("iris.csv", index=False)
+    given = ["--label", "target", "--l2", "0.01", "--out", "model.json"]
+    main(["fit", "iris.csv", *given])
+    main(["predict", "model.json", "iris.csv", "--out", "out.csv"])
+
+    theirs = linear_model.LogisticRegression(
+        C=1 / (0.01 * 150), tol=1e-10, max_iter=999
+    )
+    theirs.fit(data.data.to_numpy(), frame.target)
+    expected = theirs.predict_proba(data.data.to_numpy())
+    found = pd.read_csv("out.csv")
+    names = [f"probability={name}" for name in theirs.classes_]
+    assert list(found) == [*names, "predicted"]
+    np.testing.assert_allclose(found[names], expected, rtol=0, atol=1e-6)
+    assert (found.predicted == theirs.classes_[expected.argmax(axis=1)]).all()
+    loss = metrics.log_loss(frame.target, expected)
+    assert f"scores       log loss {loss:.4f}, accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("label", "more", "message"),
+    [
+        ("abc", ["--positive", "a"], "--positive is for a label that holds two values"),
+        ("abc", ["--offset", "x"], "--offset is for a label that holds two values"),
+        ("abc", ["--plot", "a.png"], "--plot is for a label that holds two values"),
+        ("abc", ["--memory", "0"], "a file that takes more than --memory, is for a l"),
+        (["1.5", "2", "3"], [], "must hold classes: no fractions, and at most 20 v"),
+        (
+            [*range(1001)] * 6,
+            [],
+            "at most 1000 values in 6006 rows, got 1001 ('0',",
+        ),
+        (range(21), [], "at most 20 values in 21 rows, got 21 ('0', '1', '2'"),
+    ],
+)
+def test_what_many_classes_do_not_have_is_refused(label, more, message, capsys):
+    rows = "".join(f"{value},{i},{i * i}\n" for i, value in enumerate(label))
+    file = write("y,x,z\n" + rows)
+    assert message in refusal(["fit", file, "--label", "y", *more], capsys)
+
+
+@pytest.mark.full
+def test_of_many_classes_too_the_penalty_is_cross_validated(capsys, monkeypatch):
+    grid = np.logspace(-3, 0, 4)
+    monkeypatch.setattr(training, "PENALTIES", grid)
+    data = datasets.load_wine(as_frame=True)
+    number = data.target.map({0: 9, 1: 10, 2: 100})  # in the order of the numbers
+    data.data.assign(y=number).to_csv("wine.csv", index=False)
+    given = ["--label", "y", "--standardize", "--l2", "cv", "--test-fraction", "0.3"]
+    main(["fit", "wine.csv", *given, "--out", "model.json"])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+
+    train, test = model_selection.train_test_split(
+        np.arange(len(number)), test_size=0.3, stratify=data.target, random_state=0
+    )
+    train = np.sort(train)  # folds are of rows in the order of the file
+    scaler = preprocessing.StandardScaler().fit(data.data.iloc[train])
+    z, y = scaler.transform(data.data), number.to_numpy()
+
+    def theirs(l2, rows):
+        fit = linear_model.LogisticRegression(
+            C=1 / (l2 * len(rows)), tol=1e-10, max_iter=9999
+        )
+        return fit.fit(z[rows], y[rows])
+
+    folds = training.StratifiedKFold(5, shuffle=True, random_state=0)
+    loss = np.zeros(4)
+    for i, l2 in enumerate(grid):
+        for seen, held in folds.split(z[train], data.target[train]):
+            p = theirs(l2, train[seen]).predict_proba(z[train[held]])
+            loss[i] += metrics.log_loss(y[train[held]], p) * len(held) / len(train)
+    best = grid[loss.argmin()]
+    assert model_in()["table"]["l2"] == best
+    assert f"least log loss out of 5 folds, {loss.min():.4f} nats" in captured.out
+    assert model_in()["table"]["label"]["classes"] == ["9", "10", "100"]
+    p = theirs(best, train).predict_proba(z[test])
+    assert (
+        f"test         log loss {metrics.log_loss(y[test], p):.4f}, accuracy "
+        f"{metrics.accuracy_score(y[test], np.array([9, 10, 100])[p.argmax(1)]):.4f}"
+    ) in captured.out
+
+
+@pytest.mark.full
+def test_the_loss_out_of_fold_is_that_of_single_fits(monkeypatch):
+    grid = np.array([1e-4, 0.03, 1.0])
+    monkeypatch.setattr(training, "PENALTIES", grid)
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(60, 2)), np.arange(60) % 2 * 1.0
+    weight, offset = random.integers(1, 4, 60) * 1.0, random.normal(size=60)
+    units, loss = np.array([4.0, 0.25]), np.zeros(3)
+    label = model.Label("y", "1", "0")
+    with jax.enable_x64(True):
+        given = Rows(x, y, weight, offset), label, units, 4
+        chosen, least = training._choose_l2(*given)
+        folds = training.StratifiedKFold(5, shuffle=True, random_state=4)
+        for i, l2 in enumerate(grid):
+            for seen, held in folds.split(x, y):
+                others = {"sample_weight": weight[seen], "offset": offset[seen]}
+                found = logistic_regression.fit(
+                    x[seen], y[seen], l2=l2 * units, tol=1e-10, **others
+                )
+                logits = x[held] @ found.weights + found.bias + offset[held]
+                losses = np.logaddexp(0, np.where(y[held], -logits, logits))
+                loss[i] += weight[held] @ losses
+    assert chosen == grid[loss.argmin()]
+    np.testing.assert_allclose(least, loss.min() / weight.sum(), 1e-9)

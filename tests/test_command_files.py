@@ -195,7 +195,7 @@ def change(path, frame):
         ),
         (
             lambda path: change(path, pd.read_parquet(path).assign(GRADE="other")),
-            "must hold two values and none missing, got 3 ('fail', 'other', 'pass')",
+            "is for a label that holds two values, and --label GRADE has 3",
         ),
         (
             lambda path: (path.parent / "notes.txt").write_text("hello"),

@@ -57,12 +57,38 @@ def test_a_path_of_many_classes_is_the_single_fits():
 
 
 @pytest.mark.full
+def test_an_offset_is_that_of_the_single_fits():
+    offset, held_offset = X[:, 0] - 1, 1 + HELD_X[:, 1]
+    weight, held_weight = (0.5 + np.abs(x[:, 2]) for x in (X, HELD_X))
+    held_out = (HELD_X, HELD_TWO, held_weight, held_offset)
+    given = {"sample_weight": weight, "offset": offset}
+    path = fit_path(X, TWO, L2S, held_out=held_out, refit=True, **given)
+    for i, l2 in enumerate(L2S):
+        single = fit(X, TWO, l2=l2, **given)
+        np.testing.assert_allclose(path.models.weights[i], single.weights, atol=2e-4)
+        logits = predict_logits(single, HELD_X) + held_offset
+        loss = metrics.log_loss(logits, HELD_TWO, weights=held_weight)
+        np.testing.assert_allclose(path.held_out_loss[i], loss, rtol=1e-4)
+    all_rows = (
+        np.concatenate([a, b]) for a, b in zip((X, TWO), held_out, strict=False)
+    )
+    again = fit(
+        *all_rows,
+        l2=L2S[path.best],
+        sample_weight=np.concatenate([weight, held_weight]),
+        offset=np.concatenate([offset, held_offset]),
+    )
+    np.testing.assert_allclose(path.model.weights, again.weights, atol=2e-4)
+    assert path.models.options.shifted and path.model.options.shifted
+
+
+@pytest.mark.full
 def test_it_stops_when_the_loss_has_turned():
-    l2s = np.logspace(1, -6, 15)
+    l2s = np.logspace(1, -6, 14)  # of 15 two have the same loss
     whole = fit_path(X[:40], Y[:40], l2s, held_out=(HELD_X, HELD_Y))
     path = fit_path(X[:40], Y[:40], l2s, held_out=(HELD_X, HELD_Y), patience=2)
     assert path.best == whole.best
-    np.testing.assert_array_equal(path.reached, np.arange(15) <= path.best + 2)
+    np.testing.assert_array_equal(path.reached, np.arange(14) <= path.best + 2)
     np.testing.assert_array_equal(np.isnan(path.held_out_loss), ~path.reached)
 
 
@@ -86,6 +112,7 @@ BAD = {
     "refit": ({"refit": True}, "need held_out rows"),
     "patience": ({"patience": 2}, "need held_out rows"),
     "alone": ({"held_out": (X,)}, "held_out must be .features, labels"),
+    "offset": ({"labels": Y, "offset": 1.0}, "offset must be left at None"),
     "label": ({"labels": Y, "held_out": (X, Y + 1)}, "0 to 2, got 3 in row"),
 }
 

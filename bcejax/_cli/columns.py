@@ -9,6 +9,9 @@ import pyarrow.compute as pc
 from bcejax._cli import UserError, about, listed
 from bcejax._cli.model import Label
 
+MOST_CLASSES = 1000  # of a label; with more it is rather a number or a name
+FEW_CLASSES = 20  # with more, each must have some rows
+ROWS_OF_CLASS = 5  # on average; with fewer it is rather a number or a name
 MOST_LEVELS = 2000  # of a category; with more it rather identifies the rows
 FEWEST_ROWS = 10  # in which a column can look like an identifier
 SENTINELS = 99, 999, 9999, 99999  # of either sign, written for what is missing
@@ -25,13 +28,15 @@ def values(column: pa.ChunkedArray) -> set[str]:
     return set(pc.unique(texts(column).drop_null()).to_pylist())
 
 
-def label(values: list[str], missing: int, name: str, positive: str | None) -> Label:
-    """What the values of a column say about which of them is 1."""
-    if missing or len(values) != 2:
+def label(values: list[str], missing: int, rows: int, name: str, positive) -> Label:
+    """What the values of a column of so many rows say about its classes."""
+    if missing or len(values) < 2:
         raise UserError(
-            f"--label {name} must hold two values and none missing, "
+            f"--label {name} must hold two values or more and none missing, "
             f"got {len(values)} ({listed(values)}), missing in {missing} rows"
         )
+    if len(values) > 2:
+        return _label_of_many(values, rows, name)
     if positive is None and values in (["0", "1"], ["false", "true"]):
         positive = values[1]
     if positive not in values:
@@ -42,9 +47,26 @@ def label(values: list[str], missing: int, name: str, positive: str | None) -> L
     return Label(name, positive, values[1 - values.index(positive)])
 
 
+def _label_of_many(values: list[str], rows: int, name: str) -> Label:
+    """Its classes, in the order of the numbers if all are numbers."""
+    most = max(FEW_CLASSES, min(MOST_CLASSES, rows // ROWS_OF_CLASS))
+    try:
+        values = sorted(values, key=float)
+        whole = all(float(value).is_integer() for value in values)
+    except ValueError:  # text
+        whole = True
+    if not whole or len(values) > most:
+        raise UserError(
+            f"--label {name} must hold classes: no fractions, and at most {most} "
+            f"values in {rows} rows, got {len(values)} ({listed(values)}): to predict "
+            "a number, or a name, is no matter of logistic regression"
+        )
+    return Label(name, classes=values)
+
+
 def classes(column: pa.ChunkedArray, label: Label) -> np.ndarray:
-    """1.0 where the label is positive, 0.0 where it is negative, else NaN."""
-    codes = pc.index_in(texts(column), pa.array([label.negative, label.positive]))
+    """The place of the value in `label.values`, 1.0 of the positive one, or NaN."""
+    codes = pc.index_in(texts(column), pa.array(label.values))
     return numbers(codes, label.name)
 
 
@@ -53,7 +75,7 @@ def check_label(found: np.ndarray, table: pa.Table, label: Label) -> None:
     if np.isnan(found).any():
         other = texts(table[label.name])[int(np.isnan(found).argmax())]
         raise UserError(
-            f"label {label.name!r} must be {label.negative!r} or {label.positive!r}, "
+            f"label {label.name!r} must be {' or '.join(map(repr, label.values[:5]))}, "
             f"got {other.as_py()!r}"
         )
 

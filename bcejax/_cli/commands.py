@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from click import FloatRange, argument, option
 
-from bcejax import sigmoid
+from bcejax import log_softmax, sigmoid
 from bcejax._cli import (
     UserError,
     about,
@@ -106,7 +106,7 @@ def run_demo(optimizer, learning_rate, device, float64, plot, **options):
 
 @commands.command()
 @argument("file", type=INPUT)
-@option("--label", **COLUMN, required=True, help="What to predict. It has two values.")
+@option("--label", **COLUMN, required=True, help="What to predict: two values or more.")
 @option("--positive", metavar="VALUE", help="Which of them is 1; not for 0 and 1.")
 @option("--one-hot", **COLUMNS, help="A column of categories. Repeatable.")
 @option("--exclude", **COLUMNS, help="To leave out. Repeatable.")
@@ -149,6 +149,7 @@ def fit(file, l2, standardize, out, plot, memory, **options):
         rows = tables.opened(
             file, bytes_of(memory), lambda _: options["one_hot"], (number, count)
         )
+        options |= {"plot": plot}
         data = dataset.load(rows, options, l2=l2, standardized=standardize)
         if number > 0:  # the first one speaks for all
             train(data, options["seed"])
@@ -183,6 +184,8 @@ def fit(file, l2, standardize, out, plot, memory, **options):
 def predict(model_file, file, out, key, all_columns, threshold, memory):
     """Write the probability that the label is positive, and its logit, for each row.
 
+    Of more than two classes: the probability of each, and the most probable.
+
     MODEL.json is what `fit --out` wrote. Columns of FILE are found by name; those that
     the model does not know are ignored. With --threshold a column `predicted` holds a
     value of the label. Where FILE has the label, scores are printed.
@@ -194,6 +197,8 @@ def predict(model_file, file, out, key, all_columns, threshold, memory):
         raise UserError("--threshold must be a number, got nan")
     with jax.enable_x64(True):
         fitted = model.load(model_file)
+        if threshold is not None and fitted.label.classes:
+            raise UserError("--threshold is for a label that holds two values")
         numbers = {f.column for f in fitted.features if f.level is None}
         texts = {*fitted.one_hot_levels, *([key] * (key is not None))}
 
@@ -213,11 +218,13 @@ def predict(model_file, file, out, key, all_columns, threshold, memory):
                 raise UserError(f"{file}: there are no rows")
     counts, scored = zip(*found, strict=True)
     label = fitted.label
-    print(f"predictions  {out}, {sum(counts)} rows, {label.name} = {label.positive}")
+    meaning = "" if label.classes else f" = {label.positive}"
+    print(f"predictions  {out}, {sum(counts)} rows, {label.name}{meaning}")
     known = Scored(*map(np.concatenate, zip(*scored, strict=True)))
     if known.labels.size:
         cut = 0.5 if threshold is None else threshold
-        print(f"labels       in {known.labels.size} rows; accuracy from {cut:g} on")
+        at = "" if label.classes else f"; accuracy from {cut:g} on"
+        print(f"labels       in {known.labels.size} rows{at}")
         print(report.scores("scores", known, cut))
 
 
@@ -227,7 +234,7 @@ def predicted(part, fitted, keys, threshold, write) -> tuple[int, Scored]:
         rows = dataset.encode(part, fitted)
         dataset.complete(rows, fitted, part.first)
     logits, label = fitted.logits(rows), fitted.label
-    written = {"probability": np.asarray(sigmoid(logits)), "logit": logits}
+    written = _written(logits, label)
     if threshold is not None:
         above = written["probability"] >= threshold
         written["predicted"] = np.where(above, label.positive, label.negative)
@@ -237,7 +244,16 @@ def predicted(part, fitted, keys, threshold, write) -> tuple[int, Scored]:
     write({key: part.table[key] for key in keys} | written)
     known = np.isfinite(rows.labels)
     ones = np.ones(known.sum())
-    return logits.size, Scored(logits[known], rows.labels[known], ones)
+    return len(logits), Scored(logits[known], rows.labels[known], ones)
+
+
+def _written(logits, label) -> dict:
+    if not label.classes:
+        return {"probability": np.asarray(sigmoid(logits)), "logit": logits}
+    shares = np.exp(log_softmax(logits))
+    names = [f"probability={name}" for name in label.classes]
+    best = np.array(label.classes)[logits.argmax(axis=1)]
+    return dict(zip(names, shares.T, strict=True)) | {"predicted": best}
 
 
 def bytes_of(memory: float | None) -> float:

@@ -99,6 +99,8 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
     """What the options of `fit` make of tables; `penalty` has fields of the model."""
     plain = _plain(tables, options)
     label = _label(tables, options["label"], options.get("positive"))
+    if label.classes:
+        _check_many(tables, label, options)
     is_test = _split(tables, label, options["test_fraction"], options["seed"])
     names = options.get("one_hot", ())
     levels = _levels(tables, names, is_test)
@@ -122,17 +124,30 @@ def load(tables: Tables, options: dict, **penalty) -> Dataset:
     return data
 
 
+def _check_many(tables: Tables, label, options: dict) -> None:
+    """Refuse what more than two classes do not have."""
+    wrong = {f"--{o}": options.get(o) for o in ("positive", "offset", "plot")}
+    wrong["a directory, or a file that takes more than --memory,"] = not tables.whole
+    for what in (name for name, given in wrong.items() if given):
+        raise UserError(
+            f"{what} is for a label that holds two values, and --label {label.name} "
+            f"has {len(label.classes)} ({listed(label.classes)})"
+        )
+
+
 def _learn(data: Dataset, impute: str | None) -> None:
     """Fill in what the training rows tell, and warn of columns."""
-    model, first, stats = data.model, None, {0: Stats.of(_no_rows(data.model))}
+    model, first, count = data.model, None, len(data.model.label.values)
+    stats = {0: Stats.of(_no_rows(model), count)}
     for divided in data.incomplete() if impute else data.complete():
         first = divided[0] if first is None else first
         for test, rows in enumerate(divided):
-            found = Stats.of(rows)
+            found = Stats.of(rows, count)
             stats[test] = stats[test].also(found) if test in stats else found
     data.train, data.test = _of_all(stats[0]), stats.get(1)
-    for part in filter(None, (data.train, data.test)):
-        part.check_weights()
+    data.train.check_weights(count)
+    if data.test:
+        data.test.check_weights(2)  # of many classes a rare one may have no test row
     if impute:
         with np.errstate(invalid="ignore"):
             means = data.train.sum / data.train.known
@@ -164,16 +179,17 @@ def _warn(data: Dataset, rows: Rows) -> None:
 
 
 def _label(tables: Tables, name: str, positive: str | None):
-    values, missing = set(), 0
+    values, missing, rows = set(), 0, 0
     for part in tables.parts([name]):
         with part.about():
             values |= columns.values(part.table[name])
         missing += part.table[name].null_count
+        rows += part.table.num_rows
         if len(values) > columns.MOST_LEVELS:
             break
-    everywhere = _words_of_all([sorted(values), missing])
-    values = sorted({value for found, _ in everywhere for value in found})
-    return columns.label(values, sum(m for _, m in everywhere), name, positive)
+    found, *counts = zip(*_words_of_all([sorted(values), missing, rows]), strict=True)
+    values = sorted(set().union(*found))
+    return columns.label(values, *map(sum, counts), name, positive)
 
 
 def _levels(tables: Tables, names, is_test) -> dict[str, list[str]]:
@@ -273,13 +289,12 @@ def _plain(tables: Tables, options: dict) -> list[str]:
 
 
 def _split(tables: Tables, label, fraction: float, seed: int) -> np.ndarray | None:
-    """Which rows are for the test, of either class alike."""
+    """Which rows are for the test, of each class alike."""
     if not fraction:
         return None
     parts = tables.parts([label.name])
-    labels = np.concatenate(
-        [columns.classes(part.table[label.name], label).astype(bool) for part in parts]
-    )
+    labels = [columns.classes(part.table[label.name], label) for part in parts]
+    labels = np.concatenate([some.astype(np.int16) for some in labels])
     is_test = np.zeros(labels.size, bool)
     with about("--test-fraction"):
         _, test = train_test_split(

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from bcejax._cli import UserError, about, listed, output
-from bcejax.logistic_regression import Fit
+from bcejax.logistic_regression import Fit, MultinomialFit
 from bcejax.logistic_regression._document import (
     damaged,
     document_of,
@@ -22,10 +22,19 @@ from bcejax.logistic_regression._document import (
 )
 
 
-class Label(msgspec.Struct):
+class Label(msgspec.Struct, omit_defaults=True):
     name: str
-    positive: str
-    negative: str
+    positive: str | None = None
+    negative: str | None = None
+    classes: list[str] = []  # where there are more than two, in place of these
+
+    def __post_init__(self):
+        if not self.classes and None in self.values:
+            raise UserError("label must have `positive` and `negative`, or `classes`")
+
+    @property
+    def values(self) -> list[str | None]:
+        return self.classes or [self.negative, self.positive]
 
 
 class Feature(msgspec.Struct):
@@ -52,7 +61,8 @@ class Model(msgspec.Struct, kw_only=True, dict=True):
     imputation_means: dict[str, float]  # what stands in for a missing value
 
     def __post_init__(self):
-        self.fit: Fit | None = None  # no field: the library writes and reads it
+        # No field: the library writes and reads it.
+        self.fit: Fit | MultinomialFit | None = None
         keys = [key for f in self.features for key in (f.name, (f.column, f.level))]
         twice = [key for key, count in Counter(keys).items() if count > 1]
         if twice:
@@ -74,7 +84,7 @@ class Model(msgspec.Struct, kw_only=True, dict=True):
 
     @property
     def coefficients(self) -> np.ndarray:
-        """`(d,)`, of the features."""
+        """`(d,)`, of the features; of more than two classes `(d, classes)`."""
         return np.asarray(self.fit.weights, float)
 
     def column(self, field: str) -> np.ndarray:
@@ -91,7 +101,7 @@ class Model(msgspec.Struct, kw_only=True, dict=True):
 
     def logits(self, rows) -> np.ndarray:
         linear = rows.features @ self.coefficients
-        return linear + float(self.fit.bias) + rows.offset
+        return ((linear + np.asarray(self.fit.bias, float)).T + rows.offset).T
 
 
 def save(path: Path, model: Model) -> None:
@@ -112,7 +122,12 @@ def load(path: Path) -> Model:
                 "`fit --out` writes do; logistic_regression.load reads it"
             )
         model = msgspec.convert(document["table"], Model)
-        if not isinstance(fit, Fit) or fit.options.columns != tuple(model.names):
-            raise UserError("its model must be a Fit of the features of its table")
+        classes = model.label.classes
+        kind, shape = (MultinomialFit, (len(classes),)) if classes else (Fit, ())
+        same = isinstance(fit, kind) and fit.bias.shape == shape
+        if not same or fit.options.columns != tuple(model.names):
+            raise UserError(
+                f"its model must be a {kind.__name__} of the features of its table"
+            )
     model.fit = fit
     return model

@@ -9,20 +9,25 @@ from bcejax._cli.model import Model
 from bcejax._cli.rows import Scored
 from bcejax._cli.training import FOLDS, PENALTIES, Trained
 from bcejax.logistic_regression import _newton
+from bcejax.logistic_regression._table import aligned, number, shortened
 
 SHOWN = 40  # coefficients, where there are too many for a summary
+COLUMNS, LETTERS = 5, 10  # classes in a table of coefficients, and of their names
 VAGUE = 1e4  # standard errors of a coefficient per standard deviation, over 1/√n
 
 
 def data(data: Dataset, source) -> str:
     model, train = data.model, data.train
     tested = data.test.rows if data.test else 0
+    meaning = f"1 = {model.label.positive!r}"
+    share = f"{train.classes[1] / train.classes.sum():.1%} positive"
+    if model.label.classes:
+        meaning = f"classes {listed(model.label.classes)}"
+        share = f"{train.classes.max() / train.classes.sum():.1%} of the largest class"
     text = (
-        f"data         {source}, label {model.label.name!r}, "
-        f"1 = {model.label.positive!r}\n"
+        f"data         {source}, label {model.label.name!r}, {meaning}\n"
         f"             {train.rows} training and {tested} test rows, "
-        f"{len(model.features)} columns, {train.classes[1] / train.classes.sum():.1%} "
-        "positive"
+        f"{len(model.features)} columns, {share}"
     )
     for name, levels in model.one_hot_levels.items():
         text += f"\none-hot      {name!r}: {listed(levels)}, compared with the first"
@@ -46,6 +51,8 @@ def coefficients(trained: Trained, model: Model) -> str:
         )
     if trained.summary:
         return f"{text}\n{trained.summary}\n"
+    if model.label.classes:
+        return text + _of_classes(trained, model)
     for i in model.largest(SHOWN):
         text += f"\n{model.coefficients[i]:+12.4g}   {model.names[i]}"
     return (
@@ -54,16 +61,39 @@ def coefficients(trained: Trained, model: Model) -> str:
     )
 
 
+def _of_classes(trained: Trained, model: Model) -> str:
+    """The coefficients of each class, or of many where they are."""
+    names, classes = [*model.names, "bias"], model.label.classes
+    end = "converged" if trained.fit.converged else "NOT CONVERGED: trust no figure"
+    text = f"\nSoftmax regression, {end}\n\n"
+    if len(names) > SHOWN or len(classes) > COLUMNS:
+        size = f"{len(names)} × {len(classes)}"
+        return f"{text}{size} coefficients, which --out MODEL.json writes\n"
+    table = np.vstack([model.coefficients, model.fit.bias]).tolist()
+    cells = [[n, *map(number, x)] for n, x in zip(names, table, strict=True)]
+    return text + aligned([["", *shortened(classes, LETTERS)], *cells]) + "\n"
+
+
+OF_TWO = {
+    "log loss": metrics.log_loss,
+    "Brier score": metrics.brier_score,
+    "ROC AUC": metrics.roc_auc,
+}
+OF_MANY = {
+    "log loss": metrics.log_loss,
+    "accuracy": metrics.accuracy,
+    "calibration error": metrics.expected_calibration_error,
+}
+
+
 def scores(part: str, rows: Scored, threshold: float = 0.5) -> str:
-    given = rows.logits, rows.labels
-    right = (np.asarray(sigmoid(rows.logits)) >= threshold) == rows.labels
-    measures = {
-        "log loss": metrics.log_loss(*given, weights=rows.weight),
-        "Brier score": metrics.brier_score(*given, weights=rows.weight),
-        "ROC AUC": metrics.roc_auc(*given, weights=rows.weight),
-        "accuracy": np.average(right, weights=rows.weight),
-    }
-    return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in measures.items())
+    logits, labels, weight = rows
+    measures = OF_MANY if logits.ndim == 2 else OF_TWO
+    found = {name: f(logits, labels, weights=weight) for name, f in measures.items()}
+    if logits.ndim == 1:
+        right = (np.asarray(sigmoid(logits)) >= threshold) == labels
+        found["accuracy"] = np.average(right, weights=weight)
+    return f"{part:13}" + ", ".join(f"{name} {x:.4f}" for name, x in found.items())
 
 
 def doubts(trained: Trained, model: Model, weight: float) -> list[str]:
@@ -81,6 +111,8 @@ def doubts(trained: Trained, model: Model, weight: float) -> list[str]:
             f"the fit has not converged in {found.steps} steps, its gradient is still "
             f"{found.gradient_norm:.1e}: a larger penalty (--l2) helps"
         ]
+    if model.label.classes:
+        return []
     if trained.summary is None:
         most = _newton.MOST_COLUMNS
         return [f"no standard errors for more than {most} columns: they take too long"]

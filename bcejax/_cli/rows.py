@@ -11,7 +11,7 @@ from bcejax._cli.model import Model
 
 class Rows(NamedTuple):
     features: np.ndarray  # (n, d)
-    labels: np.ndarray  # (n,), 0.0 or 1.0, NaN where it is not known
+    labels: np.ndarray  # (n,), the number of the class, NaN where it is not known
     weight: np.ndarray  # (n,)
     offset: np.ndarray  # (n,)
 
@@ -42,10 +42,10 @@ class Stats(NamedTuple):
     known: np.ndarray  # (d,), the weight of the rows in which a number is known
     sum: np.ndarray  # (d,), of these, weighted
     weights: np.ndarray  # (2,), the least and the largest, and
-    classes: np.ndarray  # (2,), their sum for either label
+    classes: np.ndarray  # (classes,), their sum for each label
 
     @staticmethod
-    def of(rows: Rows) -> "Stats":
+    def of(rows: Rows, classes: int) -> "Stats":
         x, weight = rows.features, rows.weight
         known = ~np.isnan(x)
         seen = known & (weight > 0)[:, None]
@@ -57,7 +57,7 @@ class Stats(NamedTuple):
             weight @ known,
             weight @ np.where(np.isfinite(x), x, 0),
             np.array([weight.min(initial=np.inf), weight.max(initial=0)]),
-            np.bincount(rows.labels.astype(int), weight, 2),
+            np.bincount(rows.labels.astype(int), weight, classes),
         )
 
     def also(self, other: "Stats") -> "Stats":
@@ -73,9 +73,11 @@ class Stats(NamedTuple):
             self.classes + other.classes,
         )
 
-    def check_weights(self) -> None:
+    def check_weights(self, classes: int) -> None:
+        """Refuse weights by which fewer than so many classes have rows."""
         least, most = self.weights
-        if not (0 <= least <= most < np.inf and self.classes.min() > 0):  # or NaN
+        there = np.count_nonzero(self.classes) >= classes
+        if not (0 <= least <= most < np.inf and there):  # or NaN
             raise UserError(
                 "--weight must be finite, 0 or more, and above 0 in some row of each "
                 f"class, got {least:g} to {most:g}, and class sums {self.classes}"

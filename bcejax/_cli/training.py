@@ -5,7 +5,6 @@ the column times the deviation: it is l2 · deviation² on the coefficient of th
 """
 
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from bcejax import logistic_regression, metrics
+from bcejax import logistic_regression
 from bcejax._cli import UserError, about
 from bcejax._cli.dataset import Dataset
+from bcejax._cli.model import Label
 from bcejax._cli.rows import Rows
-from bcejax.logistic_regression import Fit, Summary
+from bcejax.logistic_regression import Fit, MultinomialFit, Summary
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import is_stored
 from bcejax.logistic_regression._summary import escapes_of
@@ -26,12 +26,11 @@ FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)
 
 # Near what rounding leaves of the gradient; the search ends where it gets no nearer.
 PRECISELY = {"tol": 1e-10, "max_steps": 1000}
-_fit = partial(logistic_regression.fit, **PRECISELY)
 
 
 class Trained(NamedTuple):
-    fit: Fit
-    summary: Summary | None  # None for very many columns
+    fit: Fit | MultinomialFit
+    summary: Summary | None  # None for very many columns or more than two classes
     escapes: tuple[int, ...] | None  # as in a summary
     out_of_fold: float | None  # the loss that chose the penalty, if one was to choose
 
@@ -47,7 +46,7 @@ def train(data: Dataset, seed: int) -> Trained:
                 "--l2 cv must have all rows in memory, and they take more than it: "
                 "give a number, or raise --memory"
             )
-        model.l2, out_of_fold = _choose_l2(data.all_rows, units, seed)
+        model.l2, out_of_fold = _choose_l2(data.all_rows, model.label, units, seed)
     stored = is_stored(len(model.features))
     fit = _fit_parts if data.held is None else _fit_rows
     with about("the fit"):
@@ -64,7 +63,7 @@ def train(data: Dataset, seed: int) -> Trained:
     return Trained(found, summary, escapes, out_of_fold)
 
 
-def _described(found: Fit, data: Dataset) -> Fit:
+def _described(found, data: Dataset):
     """With the names of the features, and whether there were weights and an offset.
 
     Of rows in memory all have a weight and an offset, if only 1 and 0.
@@ -82,7 +81,11 @@ def _fit_rows(data: Dataset, l2, stored: bool):
     """The fit, its summary unless H is too large, and what escapes."""
     x, y, weight, offset = data.all_rows
     others = {"sample_weight": weight, "offset": offset}
-    found = _fit(x, y, l2=l2, **others)
+    if data.model.label.classes:
+        given = {"classes": len(data.model.label.classes), "sample_weight": weight}
+        found = logistic_regression.fit_multinomial(x, y, l2=l2, **given, **PRECISELY)
+        return found, None, None
+    found = logistic_regression.fit(x, y, l2=l2, **others, **PRECISELY)
     if not stored:  # the covariance, a d × d matrix, takes minutes
         return found, None, escapes_of(found, Given(x, y, l2, **others), True)
     names = data.model.names
@@ -106,29 +109,29 @@ def _fit_parts(data: Dataset, l2, stored: bool):
     return found, summary, summary.escapes
 
 
-def _choose_l2(rows: Rows, units, seed: int) -> tuple[float, float]:
+def _choose_l2(rows: Rows, label: Label, units, seed: int) -> tuple[float, float]:
     """The penalty of least loss out of fold, and that loss, in nats a row."""
     x, y, weight, offset = map(jnp.asarray, rows)
     least = np.bincount(rows.labels.astype(int)).min()
     if least < FOLDS:
         raise UserError(
             f"--l2 cv must have {FOLDS} rows of each class, one for each fold, "
-            f"got {least} of the rarer one"
+            f"got {least} of the rarest one"
         )
-    losses = np.zeros((FOLDS, PENALTIES.size))
+    l2s, total = np.multiply.outer(PENALTIES, units), 0
+    many = {"classes": len(label.classes)} if label.classes else {}
+    shift = None if many else offset
     split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for fold, (_, held) in enumerate(split.split(rows.features, rows.labels)):
-        held = jnp.zeros(y.size, bool).at[held].set(True)
+    for _, places in split.split(*rows[:2]):
+        # By weights of 0, which do not count, all folds have the shape of one program.
+        held = np.isin(np.arange(y.size), places)
         seen, tested = jnp.where(held, 0, weight), jnp.where(held, weight, 0)
-        params = jnp.zeros(x.shape[1]), jnp.zeros(())
-        for i in reversed(range(PENALTIES.size)):  # each fit starts at the last one
-            given = {"l2": PENALTIES[i] * units, "sample_weight": seen}
-            found = _fit(x, y, **given, offset=offset, init=params)
-            params = found.weights, found.bias
-            logits = logistic_regression.predict_logits(found, x) + offset
-            with about("--l2 cv"):  # as where a fold has no weight
-                losses[fold, i] = metrics.log_loss(logits, y, weights=tested)
-        losses[fold] *= tested.sum()
-    total = losses.sum(axis=0) / weight.sum()
-    best = total.argmin()
-    return float(PENALTIES[best]), float(total[best])
+        given = {"sample_weight": seen, "offset": shift, **many, **PRECISELY}
+        with about("--l2 cv"):  # as where a fold has no weight
+            path = logistic_regression.fit_path(
+                x, y, l2s, held_out=(x, y, tested, shift), **given
+            )
+        total += path.held_out_loss * tested.sum()
+    losses = total / weight.sum()
+    best = losses.argmin()
+    return float(PENALTIES[best]), float(losses[best])

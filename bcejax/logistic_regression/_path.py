@@ -51,6 +51,7 @@ def fit_path(
     held_out: tuple | None = None,
     classes: int | None = None,
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     fit_intercept: bool = True,
     refit: bool = False,
     patience: int | None = None,
@@ -68,10 +69,12 @@ def fit_path(
       labels: `(n,)` or `(n, classes)`. The labels of `fit`, from 0 to 1, are fitted by
         it; those of more classes by `fit_multinomial`.
       l2s: `(penalties,)` or `(penalties, d)`, in any order.
-      held_out: (features, labels) of other rows, or (features, labels, weights).
+      held_out: (features, labels) of other rows, or (features, labels, weights), or
+        (features, labels, weights, offset), each of the last two possibly None.
       classes: as in `fit_multinomial`, which it chooses for two classes as well. Needed
         within jit and vmap for more classes than two.
       sample_weight: `(n,)` or a scalar, not negative.
+      offset: `(n,)` or a scalar, as in `fit`; not with more than two classes.
       fit_intercept: whether there is a bias.
       refit: whether to fit the best penalty once more, on the held-out rows as well.
         They are copied together, and the program is compiled for their number.
@@ -85,7 +88,8 @@ def fit_path(
     Raises:
       TypeError: if an argument is not real.
       ValueError: if a shape does not fit that of `features`, if `refit` or `patience`
-        come without `held_out`, and for what the fits refuse.
+        come without `held_out`, if an offset comes with the labels of
+        `fit_multinomial`, and for what the fits refuse.
     Example:
       >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0]])
       >>> path = fit_path(x, jnp.array([0, 1, 0, 1]), [1.0, 0.1, 0.01])
@@ -99,7 +103,9 @@ def fit_path(
     if held_out is None and (refit or patience is not None):
         raise ValueError("refit and patience need held_out rows, to choose by.")
     products, l2s = checked_precision(precision), checked_penalties(l2s)
-    given, names, classes = read_rows(features, labels, classes, sample_weight, l2s)
+    given, names, classes = read_rows(
+        features, labels, classes, sample_weight, offset, l2s
+    )
     held = None if held_out is None else read_held_out(held_out, classes, names)
     with precision_of(given, held, l2s, tol, max_steps):
         state = compiled_path(
@@ -120,7 +126,10 @@ def fit_path(
             check(nan, held, classes, names)
     state = rounded(state)
     options = Options(
-        fit_intercept=fit_intercept, weighted=sample_weight is not None, columns=names
+        fit_intercept=fit_intercept,
+        weighted=sample_weight is not None,
+        shifted=offset is not None,
+        columns=names,
     )
     models = state.models._replace(options=options)
     if held is None:
@@ -152,34 +161,44 @@ def checked_penalties(l2s) -> np.ndarray | jax.Array:
     return l2s
 
 
-def read_rows(features, labels, classes, sample_weight, l2s):
+def read_rows(features, labels, classes, sample_weight, offset, l2s):
     """The data, the names of the columns, and how many classes, or None for `fit`."""
     labels, _ = matrix(labels, "labels")
     known = is_eager(labels)
     several = np.ndim(labels) == 2 or (known and np.any(as_computed_with(labels) > 1))
     least = np.min(l2s) if is_eager(l2s) else 0.0
     if classes is not None or several:
+        check_no_offset(offset)
         given, names, classes = read_classes(
             features, labels, classes, least, sample_weight
         )
     else:
-        given, names = read(features, labels, least, sample_weight, None)
+        given, names = read(features, labels, least, sample_weight, offset)
     return given._replace(l2=np.zeros(())), names, classes
 
 
 def read_held_out(held_out, classes, names) -> Given:
-    if len(held_out) not in (2, 3):
+    if len(held_out) not in (2, 3, 4):
         raise ValueError(
-            "held_out must be (features, labels) or (features, labels, weights), got "
-            f"{len(held_out)} of them."
+            "held_out must be (features, labels), (features, labels, weights) or "
+            f"(features, labels, weights, offset), got {len(held_out)} of them."
         )
-    features, labels, weight = (*held_out, None)[:3]
+    features, labels, weight, offset = (*held_out, None, None)[:4]
     if classes is None:
-        return read(features, labels, 0.0, weight, None, names)[0]
+        return read(features, labels, 0.0, weight, offset, names)[0]
+    check_no_offset(offset)
     read_as = read_classes(
         features, labels, classes, 0.0, weight, names, complete=False
     )
     return read_as[0]
+
+
+def check_no_offset(offset) -> None:
+    if offset is not None:
+        raise ValueError(
+            "offset must be left at None with the labels of more than two classes, or "
+            "with `classes`: fit_multinomial has none."
+        )
 
 
 def check(result: jax.Array, given: Given, classes: int | None, names) -> None:
@@ -195,16 +214,26 @@ def concatenated(arrays):
     return (np if on_host else jnp).concatenate(arrays)
 
 
+def either(counts: tuple[int, int], optional: tuple, default: int):
+    """Two arrays, of so many rows, as one of all rows; None if neither is there."""
+    if all(a is None for a in optional):
+        return None
+    each = [
+        np.broadcast_to(default if a is None else a, n)
+        for a, n in zip(optional, counts, strict=True)
+    ]
+    return np.concatenate(each)
+
+
 def fit_of_both(given: Given, held: Given, model, classes, precision, others):
     """The penalty of a model once more, on its rows and on the held-out ones."""
-    weights = None
-    if given.sample_weight is not None or held.sample_weight is not None:
-        each = [np.broadcast_to(g.weight_or_1, len(g.labels)) for g in (given, held)]
-        weights = np.concatenate(each)
+    counts = len(given.labels), len(held.labels)
+    weights = either(counts, (given.sample_weight, held.sample_weight), 1)
+    offset = either(counts, (given.offset, held.offset), 0)
     both = zip(given[:2], held[:2], strict=True)
     features, labels = map(concatenated, both)
     others |= {"l2": model.l2, "init": model, "sample_weight": weights}
     if classes is None:
-        return fit(features, labels, **others)
+        return fit(features, labels, offset=offset, **others)
     others |= {"classes": classes, "precision": precision}
     return fit_multinomial(features, labels, **others)
