@@ -86,7 +86,6 @@ def test_standard_errors_of_anes96_are_those_of_statsmodels():
     np.testing.assert_allclose(errors, np.sqrt(np.diag(expected)), rtol=1e-5)
 
 
-@pytest.mark.full
 def test_robust_errors_of_anes96_are_those_of_statsmodels():
     data, peer, order = anes96()
     peer = peer.fit(disp=0, tol=1e-13, cov_type="HC0")

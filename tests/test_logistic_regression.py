@@ -62,6 +62,13 @@ def test_any_optax_optimiser_finds_it_too(cancer, solver):
     np.testing.assert_allclose(parameters(model), optimum(x, y), atol=1e-3)
 
 
+def test_lbfgs_finds_it_too(cancer):
+    x, y = cancer
+    model = fit(x, y, l2=L2, solver="lbfgs")
+    assert model.converged
+    np.testing.assert_allclose(parameters(model), optimum(x, y), atol=1e-3)
+
+
 def test_loss_is_the_objective_with_its_penalty(cancer):
     x, y = cancer
     model = fit(x, y, l2=L2)

@@ -12,7 +12,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from bcejax.logistic_regression import (
-    _class_overlap,
+    _class_newton,
     _rows,
     fit,
     fit_multinomial,
@@ -163,7 +163,7 @@ def test_the_rows_in_blocks_give_the_same(monkeypatch, uncached):
 
 @pytest.mark.full
 def test_the_logits_of_all_rows_are_not_stored(monkeypatch, uncached):
-    monkeypatch.setattr(_class_overlap, "MOST_LOGITS", 0)
+    monkeypatch.setattr(_class_newton, "MOST_LOGITS", 0)
     n, classes = 20_000, 300
     x, y = (
         jax.ShapeDtypeStruct(s, t) for s, t in (((n, 8), "float32"), ((n,), "int32"))
@@ -273,9 +273,18 @@ def test_the_verdicts_are_those_of_a_linear_program():
     np.testing.assert_array_equal(models.converged, ~truth)
 
 
+def test_a_single_column_is_fitted_as_among_several():
+    # Its logits are a multiplication, which every loop of a program could round anew.
+    x = np.arange(12.0)[:, None]
+    y = np.arange(12) % 5 // 2
+    single, among = (fit_multinomial(a, y) for a in (x, np.append(x, 0 * x, 1)))
+    assert single.converged and single.steps == among.steps
+    np.testing.assert_allclose(single.weights, among.weights[:1], atol=1e-5)
+
+
 @pytest.mark.full
 def test_without_stored_logits_separation_is_seen_too(monkeypatch, uncached):
-    monkeypatch.setattr(_class_overlap, "MOST_LOGITS", 0)
+    monkeypatch.setattr(_class_newton, "MOST_LOGITS", 0)
     x = np.arange(12.0)[:, None]
     model = fit_multinomial(x, np.arange(12) // 4)
     assert model.separated and not model.converged

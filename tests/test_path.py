@@ -129,3 +129,12 @@ def test_values_of_held_out_rows_are_refused():
     broken = np.where(HELD_X > 2, np.nan, HELD_X)
     with pytest.raises(ValueError, match="features must be finite"):
         fit_path(X, TWO, L2S, held_out=(broken, HELD_TWO))
+
+
+@pytest.mark.full
+def test_a_tiny_loss_is_followed_to_its_end():
+    root, true = np.arange(1, 21) ** -0.6, np.random.default_rng(0).normal(size=(20, 3))
+    x = np.float32(np.random.default_rng(1).normal(size=(300, 20)) * root)
+    path = fit_path(x, np.argmax(x @ true, 1), np.logspace(-2, -8, 10))
+    assert path.models.loss[-1] < 1e-3
+    assert np.all(path.models.converged)

@@ -135,7 +135,6 @@ def test_a_loose_tolerance_still_asks_the_certificate():
     assert fit(x, y, tol=0.0).converged  # by the rounding of the loss
 
 
-@pytest.mark.full
 def test_a_far_start_is_worse_than_none(x64):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 2))

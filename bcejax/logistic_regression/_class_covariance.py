@@ -47,7 +47,8 @@ from bcejax.logistic_regression._many_classes import checked_classes, read_class
 from bcejax.logistic_regression._outcome import MultinomialFit
 from bcejax.logistic_regression._predict import check_columns
 from bcejax.logistic_regression._problem import Params, Problem, total_weight
-from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
+from bcejax.logistic_regression._products import Products
+from bcejax.logistic_regression._rows import sum_over_blocks, sum_over_rows
 from bcejax.logistic_regression._scaling import positive_or_one
 
 MOST = 2048  # contrasts, whose matrices take some ten seconds to decompose
@@ -90,7 +91,7 @@ def compiled_contrasts(
     total = total_weight(given.sample_weight, data)
     weights, bias = (jnp.asarray(a, data.share.dtype) for a in model[:2])
     features = data.features.astype(data.share.dtype)
-    logits = linear(Params(weights, bias), features)
+    logits = Products("highest").logits(Params(weights, bias), features)
     # The objective takes logits in the place of the offset.
     data = data._replace(features=features, offset=logits)
 

@@ -2,24 +2,27 @@
 
 Their preconditioner is one matrix for every class, Σ cᵢ zᵢ zᵢᵀ + diag(l2 unit²) of a
 sample of the rows, with cᵢ the average curvature of a class. It is H if there are two
-classes, or if no row prefers a class; otherwise a step takes a few products more.
+classes, or if no row prefers a class; otherwise a step takes a few products more. Along
+penalties one such matrix serves all steps of a penalty.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 
 from bcejax.logistic_regression._class_objective import (
     curvature_of_rows,
     hessian_product,
+    logits_of,
     objective,
     over_blocks,
 )
 from bcejax.logistic_regression._class_scaling import ClassScaling
 from bcejax.logistic_regression._conjugate import conjugate_step
 from bcejax.logistic_regression._factor import growing_factor, least_ridge
+from bcejax.logistic_regression._inverse_factor import inverse_factor
 from bcejax.logistic_regression._newton import (
     CG_RESIDUAL,
     CG_STEPS,
@@ -28,15 +31,55 @@ from bcejax.logistic_regression._newton import (
     length_by_curvature,
 )
 from bcejax.logistic_regression._objective import curved, penalty_curvature
-from bcejax.logistic_regression._problem import Problem
+from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._products import Products
+from bcejax.logistic_regression._rows import HIGHEST
 from bcejax.logistic_regression._scaling import positive_or_one
 
 MOST_FACTORED = 4096  # columns for which the preconditioner is a matrix
+MOST_LOGITS = 2**22  # of all rows, 16 MB, that are stored
 
 
-def softmax_of(products: Products, data: Problem, rows: Problem, at) -> Minimised:
-    """What Newton's search minimises; the preconditioner is of `rows`."""
+def are_stored(data: Problem, params: Params) -> bool:
+    """Whether the logits of all rows are, where they are asked for more than once."""
+    return len(data.features) * params.bias.size <= MOST_LOGITS
+
+
+class Preconditioner(NamedTuple):
+    """M = Wᵀ W, near H⁻¹ for each class."""
+
+    root: jax.Array  # W, or its diagonal
+    diagonal: jax.Array  # of M⁻¹
+
+    def __call__(self, v: jax.Array) -> jax.Array:
+        """M v, of the coordinates of each class."""
+        if self.root.ndim == 1:
+            return jnp.square(self.root)[:, None] * v
+        half = jnp.matmul(self.root, v, precision=HIGHEST)
+        return jnp.matmul(self.root.T, half, precision=HIGHEST)
+
+
+def preconditioner(
+    products: Products, rows: Problem, at: ClassScaling, point: jax.Array
+) -> Preconditioner:
+    curvature, params = partial(curvature_of_rows, products), at.params(point)
+    if len(at.columns.unit) > MOST_FACTORED:
+        total = over_blocks(lambda *a: jnp.sum(curvature(*a)), params, rows)
+        # Exact on average if cᵢ does not depend on zᵢ, whose squares have mean 1.
+        diagonal = positive_or_one(total + penalty_curvature(rows, at.columns))
+        return Preconditioner(1 / jnp.sqrt(diagonal), diagonal)
+    h = curved(curvature, params, rows, at.columns, width=len(at.floor))
+    root, inverse = growing_factor(h, inverse_factor)
+    return Preconditioner(inverse / root, jnp.square(root))
+
+
+def softmax_of(
+    products: Products, data: Problem, rows: Problem, at: ClassScaling, held
+) -> Minimised:
+    """What Newton's search minimises.
+
+    The preconditioner is of `rows` in every step, unless one is `held`.
+    """
 
     def value_and_gradient(point):
         loss, slope = jax.value_and_grad(partial(objective, products))(
@@ -45,8 +88,13 @@ def softmax_of(products: Products, data: Problem, rows: Problem, at) -> Minimise
         return loss, at.gradient(slope)
 
     def step(state: State, ridge):
-        of_gradient = partial(newton_step, products, data, rows, at)
-        p = of_gradient(state.point, state.gradient, residual=CG_RESIDUAL)
+        point, _, gradient, _ = state
+        inverse = held or preconditioner(products, rows, at, point)
+        params = at.params(point)
+        known = data
+        if are_stored(data, params):
+            known = data._replace(offset=logits_of(products, params, data))
+        p = newton_step(products, known, at, inverse, point, gradient, CG_RESIDUAL)
         return p, jnp.ones_like(ridge, bool)
 
     def longest(state: State, step):
@@ -55,35 +103,22 @@ def softmax_of(products: Products, data: Problem, rows: Problem, at) -> Minimise
         total = over_blocks(lambda *a: jnp.sum(curvature(*a)), params, rows)
         return length_by_curvature(total, state, step)
 
-    return Minimised(at, value_and_gradient, step, longest)
+    return Minimised(at, jnp.all(data.l2 > 0), value_and_gradient, step, longest)
 
 
-def newton_step(products, data, rows, at: ClassScaling, point, gradient, residual):
+def newton_step(
+    products, data, at: ClassScaling, inverse, point, gradient, residual
+) -> jax.Array:
     """−H⁻¹ g, to a residual of so much of g."""
-    curvature, params = partial(curvature_of_rows, products), at.params(point)
-    ridge = least_ridge(at.matrix(point))
-    if len(at.columns.unit) <= MOST_FACTORED:
-        width = len(at.floor)
-        factor = growing_factor(curved(curvature, params, rows, at.columns, width))
-        diagonal = jnp.square(factor.root)[:, None]
-
-        def precondition(v):
-            root = factor.root[:, None]
-            solved = cho_solve((factor.lower, True), at.matrix(v) / root) / root
-            return solved.ravel()
-    else:
-        total = over_blocks(lambda *a: jnp.sum(curvature(*a)), params, rows)
-        # Exact on average if cᵢ does not depend on zᵢ, whose squares have mean 1.
-        of_columns = total + penalty_curvature(data, at.columns)
-        diagonal = positive_or_one(of_columns)[:, None]
-
-        def precondition(v):
-            return (at.matrix(v) / diagonal).ravel()
-
     product = hessian_product(products, data, at, point)
+    ridge = least_ridge(at.matrix(point)) * inverse.diagonal[:, None]
+
+    def precondition(v):
+        return at.balanced(inverse(at.matrix(at.balanced(v))).ravel())
+
     return conjugate_step(
-        lambda v: product(v) + (ridge * diagonal * at.matrix(v)).ravel(),
-        lambda v: at.balanced(precondition(at.balanced(v))),
+        lambda v: product(v) + (ridge * at.matrix(v)).ravel(),
+        precondition,
         gradient,
         residual,
         CG_STEPS,

@@ -26,7 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax._numerics import softmax
-from bcejax.logistic_regression._class_newton import newton_step
+from bcejax.logistic_regression._class_newton import (
+    are_stored,
+    newton_step,
+    preconditioner,
+)
 from bcejax.logistic_regression._class_objective import (
     SUMS,
     each,
@@ -55,7 +59,6 @@ from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._products import Products
 
 EXACT = 1e-6  # of the gradient: as far back as a row may move that gains nothing
-MOST_LOGITS = 2**22  # that are stored, 16 MB, to follow more than one step
 
 
 class View(NamedTuple):
@@ -71,7 +74,7 @@ def class_shown(
 ) -> Shown:
     """What is known of the data where a search has ended, at `params`."""
     parts = (data,) if sample.rows is data else (data, sample.rows)
-    stored = len(data.features) * params.bias.size <= MOST_LOGITS
+    stored = are_stored(data, params)
     unit = at.columns.unit
     bounded, unbounded = jnp.all(data.l2 > 0), jnp.all(data.l2 == 0)
     digits = float(-np.log(jnp.finfo(data.share.dtype).eps))
@@ -91,7 +94,8 @@ def class_shown(
         residual = jnp.where(
             bounded, CG_RESIDUAL, EXACT if stored else CG_LAST_RESIDUAL
         )
-        step = newton_step(products, now[0], now[-1], here, point, gradient, residual)
+        inverse = preconditioner(products, now[-1], here, point)
+        step = newton_step(products, now[0], here, inverse, point, gradient, residual)
         direction = here.direction(step)
         facts = over_blocks(
             partial(facts_of_rows, products),

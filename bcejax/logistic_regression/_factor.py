@@ -20,18 +20,21 @@ class Factor(NamedTuple):
     """Cholesky's lower factor L of C + ε I: H + ridge = R L Lᵀ R."""
 
     root: jax.Array  # the diagonal of R
-    lower: jax.Array  # L; its last element is NaN if there is no factor
+    lower: jax.Array  # L, or its inverse; its last element is NaN if there is none
 
 
-def scaled_factor(h: jax.Array, ridge: jax.Array) -> Factor:
+def cholesky(c: jax.Array) -> jax.Array:
+    return jax.lax.linalg.cholesky(c, symmetrize_input=False)
+
+
+def scaled_factor(h: jax.Array, ridge: jax.Array, decompose=cholesky) -> Factor:
     """C = R⁻¹ H R⁻¹ has a diagonal of ones, and its rounding is that of 1."""
     stiff = correlation(h) + ridge * jnp.eye(len(h), dtype=h.dtype)
-    lower = jax.lax.linalg.cholesky(stiff, symmetrize_input=False)
-    return Factor(root_of_diagonal(h), lower)
+    return Factor(root_of_diagonal(h), decompose(stiff))
 
 
-def growing_factor(h: jax.Array) -> Factor:
-    """The factor with a ridge that grows until there is one.
+def growing_factor(h: jax.Array, decompose=cholesky) -> Factor:
+    """The factor, or its inverse, with a ridge that grows until there is one.
 
     ε starts as the rounding of C. Columns that are collinear, or more than the rows,
     then share their coefficient.
@@ -39,7 +42,7 @@ def growing_factor(h: jax.Array) -> Factor:
     none = Factor(root_of_diagonal(h), jnp.full_like(h, jnp.nan))
     _, factor = jax.lax.while_loop(
         lambda state: ~exists(state[1]) & (state[0] < STIFFER),
-        lambda state: (stiffer(state[0]), scaled_factor(h, state[0])),
+        lambda state: (stiffer(state[0]), scaled_factor(h, state[0], decompose)),
         (jnp.asarray(least_ridge(h), h.dtype), none),
     )
     return factor

@@ -163,7 +163,9 @@ def objective_with_firth(data: Problem, at: Scaling, total: jax.Array) -> Minimi
         curvature = jnp.sum(share * sigmoid_slope(dot(z, state.point) + data.offset))
         return length_by_curvature(curvature, state, step)
 
-    return Minimised(at, value_and_gradient, step, longest)
+    # The penalty has its own share of the loss, which may be about 0.
+    bounded = jnp.zeros((), bool)
+    return Minimised(at, bounded, value_and_gradient, step, longest)
 
 
 def leverage(v: jax.Array) -> jax.Array:

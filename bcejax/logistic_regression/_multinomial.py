@@ -192,8 +192,10 @@ def floored(at: ClassScaling, params: Params) -> Params:
     return params._replace(bias=params.bias + at.floor)
 
 
-def by_newton(products, data, sample, at, start: Params, tol, max_steps) -> Found:
-    softmax = softmax_of(products, data, sample.rows, at)
+def by_newton(
+    products, data, sample, at, start: Params, tol, max_steps, held=None
+) -> Found:
+    softmax = softmax_of(products, data, sample.rows, at, held)
     state = minimise_by(softmax, from_point(at.point(start)), tol, max_steps).state
     return Found(at.params(state.point), state.loss, state.gradient, state.steps)
 

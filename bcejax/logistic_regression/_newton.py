@@ -89,6 +89,7 @@ class Minimised(NamedTuple):
     """What is minimised, as the loop of `minimise_by` asks for it."""
 
     at: Scaling
+    bounded: jax.Array  # whether every weight is, by a penalty
     value_and_gradient: Callable  # of a point: the loss and its gradient
     step: Callable  # of a state and a ridge: −(H + ridge)⁻¹ g, and whether it exists
     longest: Callable  # of a state and a step: the length to begin with
@@ -97,6 +98,7 @@ class Minimised(NamedTuple):
 def objective_of(data: Problem, at: Scaling) -> Minimised:
     return Minimised(
         at,
+        jnp.all(data.l2 > 0),
         value_and_gradient(data, at),
         lambda state, ridge: step_with_ridge(data, at, state, ridge, CG_RESIDUAL),
         lambda state, step: longest_length(data, at, state, step),
@@ -157,7 +159,8 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
             partial(jnp.where, idle | (trial.falls & take)), moved, (state, norm)
         )
         state = state._replace(steps=steps)
-        far = jnp.where(idle, far, is_far(start, step, state.loss, tol))
+        of_step = is_far(start, step, state.loss, tol, function.bounded)
+        far = jnp.where(idle, far, of_step)
         left = jnp.where(far, jnp.inf, norm)
         more = difference & unfinished(left, steps, tol, max_steps)
 
@@ -175,13 +178,15 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
     return jax.lax.while_loop(lambda search: search.goes_on, advance, start)
 
 
-def is_far(state: State, step: jax.Array, loss: jax.Array, tol) -> jax.Array:
+def is_far(state: State, step, loss: jax.Array, tol, bounded) -> jax.Array:
     """Whether a step from the state, which led to this loss, promised much.
 
-    Columns that are nearly collinear may promise much by a tiny gradient.
+    Columns that are nearly collinear may promise much by a tiny gradient. Where the
+    loss may fall to 0 for ever, a step promises a share of what is left of it: of so
+    little as `tol` that is nothing, unless the weights are `bounded`.
     """
     promised = -(step @ state.gradient) / 2  # half the square of the decrement
-    return promised > jnp.maximum(NEAR * jnp.abs(loss), tol)
+    return promised > jnp.maximum(NEAR * jnp.abs(loss), jnp.where(bounded, 0, tol))
 
 
 def longest_length(data: Problem, at: Scaling, state: State, step) -> jax.Array:

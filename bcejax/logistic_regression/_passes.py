@@ -156,7 +156,8 @@ def advance(search: Search, total: Total, setting: Setting, newton: bool) -> Sea
     if newton:
         step, memory = step_of_hessian(found.hessian, found.gradient), None
         length = length_by_curvature(found.curvature, moved, step)
-        far = ~first & is_far(state, search.step, found.loss, setting.tol)
+        bounded = jnp.all(setting.l2 > 0)
+        far = is_far(state, search.step, found.loss, setting.tol, bounded) & ~first
     else:
         step, memory = step_of_lbfgs(search.memory, moved, setting)
         length, far = jnp.ones_like(search.length), jnp.zeros_like(first)

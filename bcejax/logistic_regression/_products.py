@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from bcejax._numerics.by_device import by_device
+from bcejax._numerics.by_slices import used_twice
 from bcejax._sharding import replication
 from bcejax.logistic_regression._problem import Params
 
@@ -34,7 +35,11 @@ class Products:
 
     def logits(self, params: Params, features: jax.Array) -> jax.Array:
         """features·B + b: `(n, classes)`."""
-        return self._of(features, params.weights, None) + params.bias
+        x = self._of(features, params.weights, None) + params.bias
+        # The product of one column is a multiplication, which a CPU does anew in every
+        # loop, and rounds in some of them with the addition: a logit would not be equal
+        # to the largest, which it is.
+        return used_twice(x) if features.shape[1] == 1 else x
 
     def sums(self, push: jax.Array, features: jax.Array) -> Params:
         """Σᵢ featuresᵢᵀ pushᵢ and Σᵢ pushᵢ: `(d, classes)` and `(classes,)`."""

@@ -195,4 +195,5 @@ def held(function: Minimised, row: jax.Array, j: jax.Array) -> Minimised:
         (q, r), found = jax.vmap(solve)(jnp.stack([state.gradient, row]))
         return q - r * (row @ q) / (row @ r), found[0]  # (1), with −r for r
 
-    return Minimised(at, value_and_gradient, step, function.longest)
+    bounded = function.bounded
+    return Minimised(at, bounded, value_and_gradient, step, function.longest)
