@@ -7,6 +7,7 @@ import optax
 import pandas as pd
 import pytest
 from jax.sharding import AxisType
+from mpmath import mp
 from scipy.optimize import linprog, minimize
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
@@ -366,3 +367,42 @@ def test_a_table_is_found_by_its_names():
         predict_probs(model, table[names[1:]])
     with pytest.raises(ValueError, match="model must hold one"):
         predict_logits(jax.tree.map(lambda a: jnp.stack([a, a]), model), X)
+
+
+def optimum_to_sixty_digits(x, y, k, l2):
+    """By Newton's method in mpmath; the bias of class 0 is held at 0 on the way."""
+    n, d = x.shape
+    free = [(j, c) for j in range(d + 1) for c in range(k) if (j, c) != (d, 0)]
+    rows = [[mp.mpf(v) for v in row] + [mp.mpf(1)] for row in x.tolist()]
+    at = {place: mp.mpf(0) for place in free} | {(d, 0): mp.mpf(0)}
+    for _ in range(12):
+        gradient, hessian = mp.matrix(len(free), 1), mp.matrix(len(free))
+        for z, label in zip(rows, y, strict=True):
+            mass = [
+                mp.exp(sum(z[j] * at[j, c] for j in range(d + 1))) for c in range(k)
+            ]
+            p = [m / sum(mass) for m in mass]
+            for a, (i, c) in enumerate(free):
+                gradient[a] += z[i] * (p[c] - (c == label)) / n
+                for b, (j, e) in enumerate(free):
+                    hessian[a, b] += z[i] * z[j] * p[c] * ((c == e) - p[e]) / n
+        for a, place in enumerate(free):
+            if place[0] < d:
+                gradient[a] += l2 * at[place]
+                hessian[a, a] += l2
+        step = mp.lu_solve(hessian, gradient)
+        for a, place in enumerate(free):
+            at[place] -= step[a]
+    assert mp.norm(gradient) < mp.mpf(10) ** -55
+    table = np.array([[float(at[j, c]) for c in range(k)] for j in range(d + 1)])
+    return table[:d], table[d] - table[d].mean()
+
+
+def test_a_small_case_to_sixty_digits(x64):
+    x = np.array([[0.5, 1], [-1, 2], [2, 0.25], [1, -1], [-2, -0.5], [0, 3], [1.5, 1]])
+    y, l2 = np.array([0, 1, 2, 2, 0, 1, 1]), 0.03125
+    with mp.workdps(60):
+        weights, bias = optimum_to_sixty_digits(x, y, 3, mp.mpf(l2))
+    model = fit_multinomial(x, y, l2=l2, tol=1e-15)
+    np.testing.assert_allclose(model.weights, weights, rtol=1e-13)
+    np.testing.assert_allclose(model.bias, bias, rtol=1e-13)

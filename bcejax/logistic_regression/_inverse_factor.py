@@ -23,8 +23,9 @@ def inverse_factor(c: jax.Array) -> jax.Array:
     """W; its last element is NaN or ∞ if `c` is not positive definite."""
     if len(c) > MOST_ELIMINATED:
         return by_lapack(c)
+    block = BLOCK if len(c) > BLOCK else 1
     return by_device(
-        lambda c: (by_elimination(c, BLOCK),), lambda c: (by_lapack(c),), c
+        lambda c: (by_elimination(c, block),), lambda c: (by_lapack(c),), c
     )[0]
 
 
