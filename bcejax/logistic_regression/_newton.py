@@ -146,9 +146,9 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
     at = function.at
 
     def advance(search):
-        state, norm, step, longest, ridge, idle, difference, far, _ = search
+        state, norm, step, longest, ridge, idle, difference, far, goes_on = search
         start = state
-        trial = line_search(function.value_and_gradient, state, step, longest)
+        trial = line_search(function.value_and_gradient, state, step, longest, goes_on)
         norm_of_trial = norm_by_deviations(at, trial.gradient)
         take, differs = progress((state.loss, norm), (trial.loss, norm_of_trial))
         difference = jnp.where(idle, difference, trial.falls & differs)
@@ -208,8 +208,12 @@ def length_by_curvature(curvature: jax.Array, state: State, step) -> jax.Array:
     return jnp.minimum(1, LONGEST / moved)
 
 
-def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
-    """The first of the lengths `longest` · (1, ½, …) at which the loss falls enough."""
+def line_search(of_data, state: State, step: jax.Array, longest, goes_on) -> Trial:
+    """The first of the lengths `longest` · (1, ½, …) at which the loss falls enough.
+
+    One of many searches that `vmap` takes together may be over already, and must not
+    keep the others waiting: it tries no length.
+    """
 
     def halve(trial):
         length = trial.length / 2
@@ -220,7 +224,9 @@ def line_search(of_data, state: State, step: jax.Array, longest) -> Trial:
         2 * longest, state.loss, state.gradient, jnp.zeros_like(state.loss, bool)
     )
     return jax.lax.while_loop(
-        lambda trial: ~trial.falls & (trial.length > SHORTEST * longest), halve, twice
+        lambda trial: goes_on & ~trial.falls & (trial.length > SHORTEST * longest),
+        halve,
+        twice,
     )
 
 
