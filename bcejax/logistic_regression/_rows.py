@@ -17,6 +17,7 @@ from bcejax.logistic_regression._problem import Params, Problem
 HIGHEST = jax.lax.Precision.HIGHEST
 
 BLOCK = 2**19  # features in a block: 2 MB of float32, which two cores' caches hold
+TILE = 128  # rows, of which an accelerator's block is a multiple
 
 
 def added(a, b):
@@ -49,9 +50,11 @@ def sum_over_blocks(
         return of_leaves
 
     accelerator = all_at_once
-    large = 128 * BLOCK  # 256 MB, next to which the launch of a kernel is nothing
-    if copies and not is_one_block(data, large // width):
-        accelerator = partial(block_by_block, large // width, join)
+    # 256 MB, next to which the launch of a kernel is nothing. A matrix of another number
+    # of rows would be copied to one of a multiple of 16.
+    large = max(128 * BLOCK // width // TILE, 1) * TILE
+    if copies and not is_one_block(data, large):
+        accelerator = partial(block_by_block, large, join)
     sums = by_device(
         flat(partial(block_by_block, BLOCK // width, join)),
         flat(all_at_once),
