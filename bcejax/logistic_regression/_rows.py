@@ -50,8 +50,8 @@ def sum_over_blocks(
         return of_leaves
 
     accelerator = all_at_once
-    # 256 MB, next to which the launch of a kernel is nothing. A matrix of another number
-    # of rows would be copied to one of a multiple of 16.
+    # 256 MB, next to which the launch of a kernel is nothing. A block whose rows are no
+    # multiple of 16 would be copied to one that is.
     large = max(128 * BLOCK // width // TILE, 1) * TILE
     if copies and not is_one_block(data, large):
         accelerator = partial(block_by_block, large, join)
