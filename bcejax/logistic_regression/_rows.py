@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from bcejax._numerics import chunk_sizes
 from bcejax._numerics.by_device import by_device
 from bcejax._sharding import replication
 from bcejax.logistic_regression._problem import Params, Problem
@@ -17,7 +18,6 @@ from bcejax.logistic_regression._problem import Params, Problem
 HIGHEST = jax.lax.Precision.HIGHEST
 
 BLOCK = 2**19  # features in a block: 2 MB of float32, which two cores' caches hold
-TILE = 128  # rows, of which an accelerator's block is a multiple
 
 
 def added(a, b):
@@ -52,7 +52,7 @@ def sum_over_blocks(
     accelerator = all_at_once
     # 256 MB, next to which the launch of a kernel is nothing. A block whose rows are no
     # multiple of 16 would be copied to one that is.
-    large = max(128 * BLOCK // width // TILE, 1) * TILE
+    large = max(128 * BLOCK // width // chunk_sizes.LEAST, 1) * chunk_sizes.LEAST
     if copies and not is_one_block(data, large):
         accelerator = partial(block_by_block, large, join)
     sums = by_device(
