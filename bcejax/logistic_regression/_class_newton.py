@@ -74,7 +74,7 @@ def preconditioner(
 
 
 def softmax_of(
-    products: Products, data: Problem, rows: Problem, at: ClassScaling, held
+    products: Products, data: Problem, rows: Problem, at, held: Preconditioner | None
 ) -> Minimised:
     """What Newton's search minimises.
 
