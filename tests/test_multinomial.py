@@ -220,6 +220,18 @@ def test_features_of_16_bits_are_multiplied_with_24():
     np.testing.assert_allclose(model.weights, wide.weights, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.full
+def test_features_of_16_bits_are_not_copied_to_wider_ones():
+    n, d = 40_000, 200
+    x, y = jax.ShapeDtypeStruct((n, d), "bfloat16"), jax.ShapeDtypeStruct((n,), "int32")
+
+    def one(x, y):
+        return fit_multinomial(x, y, classes=3, l2=0.1)
+
+    program = jax.jit(one).lower(x, y).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 4 * n * d
+
+
 def test_three_numbers_of_bfloat16_are_one_of_float32():
     b = jnp.asarray(rng.normal(size=1000) * 10.0 ** rng.integers(-20, 20, 1000), "f4")
     total = sum(

@@ -79,11 +79,13 @@ def task_of_classes(
     at = class_scaling(data, sample, classes, fit_intercept)
 
     def solve(l2, start):
-        now, rows = penalised(data, sample, l2)
+        now, sample_now = penalised(data, sample, l2)
         # The optimum before is near enough for all steps of this penalty.
-        held = preconditioner(products, rows.rows, at, at.point(start))
+        held = preconditioner(products, sample_now.rows, at, at.point(start))
         search = partial(by_newton_of_classes, held=held)
-        return class_solved(search, products, now, rows, at, start, tol, max_steps)
+        return class_solved(
+            search, products, now, sample_now, at, start, tol, max_steps
+        )
 
     def of_block(params, block):
         x = _class_objective.logits_of(products, params, block)

@@ -41,8 +41,14 @@ MOST_LOGITS = 2**22  # of all rows, 16 MB, that are stored
 
 
 def are_stored(data: Problem, params: Params) -> bool:
-    """Whether the logits of all rows are, where they are asked for more than once."""
-    return len(data.features) * params.bias.size <= MOST_LOGITS
+    """Whether the logits of all rows are, where they are asked for more than once.
+
+    They are computed at once, for which narrow features are copied to wider ones.
+    """
+    numbers = len(data.features) * params.bias.size
+    if data.features.dtype != data.share.dtype:
+        numbers += data.features.size
+    return numbers <= MOST_LOGITS
 
 
 class Preconditioner(NamedTuple):
@@ -62,15 +68,24 @@ class Preconditioner(NamedTuple):
 def preconditioner(
     products: Products, rows: Problem, at: ClassScaling, point: jax.Array
 ) -> Preconditioner:
-    curvature, params = partial(curvature_of_rows, products), at.params(point)
+    """M of the average curvatures of the rows, where the search is at `point`."""
+    params = at.params(point)
     if len(at.columns.unit) > MOST_FACTORED:
-        total = over_blocks(lambda *a: jnp.sum(curvature(*a)), params, rows)
+        total = total_curvature(products, params, rows)
         # Exact on average if cᵢ does not depend on zᵢ, whose squares have mean 1.
         diagonal = positive_or_one(total + penalty_curvature(rows, at.columns))
         return Preconditioner(1 / jnp.sqrt(diagonal), diagonal)
+    curvature = partial(curvature_of_rows, products)
     h = curved(curvature, params, rows, at.columns, width=len(at.floor))
     root, inverse = growing_factor(h, inverse_factor)
     return Preconditioner(inverse / root, jnp.square(root))
+
+
+def total_curvature(products: Products, params: Params, rows: Problem) -> jax.Array:
+    def of_block(params, block):
+        return jnp.sum(curvature_of_rows(products, params, block))
+
+    return over_blocks(of_block, params, rows)
 
 
 def softmax_of(
@@ -89,18 +104,16 @@ def softmax_of(
 
     def step(state: State, ridge):
         point, _, gradient, _ = state
-        inverse = held or preconditioner(products, rows, at, point)
-        params = at.params(point)
-        known = data
+        inverse, params, known = held, at.params(point), data
+        if inverse is None:
+            inverse = preconditioner(products, rows, at, point)
         if are_stored(data, params):
             known = data._replace(offset=logits_of(products, params, data))
         p = newton_step(products, known, at, inverse, point, gradient, CG_RESIDUAL)
         return p, jnp.ones_like(ridge, bool)
 
     def longest(state: State, step):
-        curvature = partial(curvature_of_rows, products)
-        params = at.params(state.point)
-        total = over_blocks(lambda *a: jnp.sum(curvature(*a)), params, rows)
+        total = total_curvature(products, at.params(state.point), rows)
         return length_by_curvature(total, state, step)
 
     return Minimised(at, jnp.all(data.l2 > 0), value_and_gradient, step, longest)

@@ -163,7 +163,7 @@ def objective_with_firth(data: Problem, at: Scaling, total: jax.Array) -> Minimi
         curvature = jnp.sum(share * sigmoid_slope(dot(z, state.point) + data.offset))
         return length_by_curvature(curvature, state, step)
 
-    # The penalty has its own share of the loss, which may be about 0.
+    # There is an optimum, but F may be next to 0 there, of which a share is nothing.
     bounded = jnp.zeros((), bool)
     return Minimised(at, bounded, value_and_gradient, step, longest)
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from bcejax._numerics.by_device import by_device
+from bcejax.logistic_regression._factor import cholesky
 from bcejax.logistic_regression._rows import HIGHEST
 
 MOST_ELIMINATED = 512  # rows; with more, a step takes longer than threads stay awake
@@ -30,8 +31,7 @@ def inverse_factor(c: jax.Array) -> jax.Array:
 
 
 def by_lapack(c: jax.Array) -> jax.Array:
-    lower = jax.lax.linalg.cholesky(c, symmetrize_input=False)
-    return solve_triangular(lower, jnp.eye(len(c), dtype=c.dtype), lower=True)
+    return solve_triangular(cholesky(c), jnp.eye(len(c), dtype=c.dtype), lower=True)
 
 
 def by_elimination(c: jax.Array, block: int) -> jax.Array:

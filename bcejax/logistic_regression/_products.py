@@ -36,9 +36,9 @@ class Products:
     def logits(self, params: Params, features: jax.Array) -> jax.Array:
         """features·B + b: `(n, classes)`."""
         x = self._of(features, params.weights, None) + params.bias
-        # The product of one column is a multiplication, which a CPU does anew in every
-        # loop, and rounds in some of them with the addition: a logit would not be equal
-        # to the largest, which it is.
+        # With one column the product is a multiplication. A CPU does it anew in every
+        # loop, and some loops round it together with the addition: then the largest
+        # logit of one loop is none of the logits of another.
         return used_twice(x) if features.shape[1] == 1 else x
 
     def sums(self, push: jax.Array, features: jax.Array) -> Params:
