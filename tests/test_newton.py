@@ -422,3 +422,24 @@ def test_a_far_outlier_does_not_shorten_the_steps(x64, outlier, label):
     logits = x @ np.asarray(model.weights) + float(model.bias)
     slope = (expit(logits) - y) @ (x / x.std(0)) / len(y)
     np.testing.assert_allclose(slope, 0, atol=1e-6)
+
+
+def test_a_search_that_is_over_tries_no_length():
+    # Under vmap it would keep the other searches waiting.
+    tried = []
+
+    def of_data(point):
+        jax.debug.callback(lambda: tried.append(1))
+        return jnp.float32(1), point  # never less than the loss of the state
+
+    state = _newton.State(jnp.ones(2), jnp.float32(0), jnp.ones(2), jnp.int32(3))
+
+    def lengths_of(goes_on):
+        tried.clear()
+        trial = _newton.line_search(of_data, state, -jnp.ones(2), 1.0, goes_on)
+        jax.block_until_ready(trial)
+        jax.effects_barrier()
+        return len(tried)
+
+    assert lengths_of(jnp.array(False)) == 0
+    assert lengths_of(jnp.array(True)) > 10
