@@ -5,7 +5,8 @@ if so is this read, on the host, where a message may take its time. Within jit a
 nobody can be told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -113,3 +114,13 @@ def first_of(wrong: np.ndarray) -> tuple[int, ...] | None:
 
 def place_of(index: tuple[int, ...]) -> str:
     return ", ".join(map(str, index))
+
+
+@contextmanager
+def in_batch(number: int) -> Iterator[None]:
+    """Name the batch in an error, by its number."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"batch {number}: {error}") from None

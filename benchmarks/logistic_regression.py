@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bcejax import logistic_regression
 from bcejax.logistic_regression import _fit
+from bcejax.logistic_regression._given import Given
 
 ROUNDS = 3
 PATIENCE = 20  # seconds
@@ -214,7 +215,7 @@ def table(name: str, data: Data) -> str:
     ]
     compiling = first["bcejax newton"] - seconds["bcejax newton"]
     size = data.x.nbytes
-    given = data.x, data.y, data.l2, None, None
+    given = Given(data.x, data.y, data.l2, None, None)
     program = _fit.compiled_fit.lower(
         given, None, TOLERANCE, 1000, None, True, "newton"
     )

@@ -18,7 +18,7 @@ from test_command import (
 )
 
 from bcejax.__main__ import main
-from bcejax._cli import columns, table
+from bcejax._cli import columns, table, training
 
 
 @pytest.fixture(autouse=True)
@@ -246,9 +246,24 @@ def test_a_label_unseen_in_the_first_pass_is_refused(tmp_path, capsys, monkeypat
     )
 
 
-def test_cross_validation_of_what_does_not_fit_into_memory_is_refused(capsys):
-    many().to_csv("data.csv", index=False)
-    given = [*ROLES, "--impute", "mean", "--l2", "cv", "--memory", "0"]
+@pytest.mark.parametrize(
+    "more", [["--test-fraction", "0.3"], pytest.param([], marks=pytest.mark.full)]
+)
+def test_cross_validation_in_parts_is_that_in_memory(more, capsys, monkeypatch):
+    monkeypatch.setattr(training, "PENALTIES", np.logspace(-4, 0, 5))
+    many().assign(w=1.5).to_csv("data.csv", index=False)
+    given = [*ROLES, "--impute", "mean", "--l2", "cv", "--standardize", *more]
+    given += ["--weight", "w"]
+    for memory, out in (("1", "whole.json"), ("0", "parts.json")):
+        main(["fit", "data.csv", *given, "--memory", memory, "--out", out])
+    whole, parts = capsys.readouterr().out.split("data         ")[1:]
+    assert parts == whole.replace("whole", "parts")
+    assert "least log loss out of 5 folds" in parts
+    assert_same_model(model_in("parts.json"), model_in("whole.json"))
+
+
+def test_cross_validation_in_parts_needs_rows_of_each_class(capsys):
+    write("y,x\n1,2\n0,3\n")
     with pytest.raises(SystemExit):
-        main(["fit", "data.csv", *given])
-    assert "--l2 cv must have all rows in memory" in capsys.readouterr().err
+        main(["fit", "data.csv", "--label", "y", "--l2", "cv", "--memory", "0"])
+    assert "5 rows of each class, one for each fold, got 1" in capsys.readouterr().err

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from test_batches import (  # noqa: F401
     L2,
+    Stop,
     _small_chunks,
     assert_close,
     assert_same_bits,
     cut,
     made,
+    replaced,
+    stops_at,
     whole,
 )
 from test_command_files import assert_same_model, many, write_files
@@ -44,10 +47,24 @@ def test_what_is_gathered_comes_back_as_it_was():
     assert gathered_words(["a", None, {"σ": 1}]) == [["a", None, {"σ": 1}]]
 
 
-def test_what_several_processes_cannot_do_is_refused(tmp_path):
-    batches = cut(made(), [17])
-    with pytest.raises(ValueError, match="a checkpoint is of one process"):
-        fit_batches(batches, checkpoint=tmp_path, across_processes=True)
+def test_a_checkpoint_of_several_processes(tmp_path):
+    """Of one of them: with its rows it goes on, and with others it is refused."""
+    data = made()
+    options = {"l2": L2, "checkpoint": tmp_path, "across_processes": True}
+    straight = fit_batches(cut(data, [17]), l2=L2)
+    with pytest.raises(Stop):
+        fit_batches(stops_at(data, 1000), **options)
+    told = []
+    again = fit_batches(cut(data, [50]), **options, callback=told.append)
+    assert_same_bits(again, straight)
+    assert told[0].passes == 4  # of which three were made by the fit that stopped
+    with pytest.raises(ValueError, match="got other values than in the checkpoint"):
+        fit_batches(cut(replaced(data, 0, 9, 0.5, 1), [17]), **options)
+    with pytest.raises(ValueError, match=r"after [0-9]+ in the checkpoint"):
+        fit_batches(cut([a[:-9] for a in data], [17]), **options)
+
+
+def test_what_several_processes_cannot_do_is_refused():
     with pytest.raises(ValueError, match="for fewer than 2000 columns, got 2001"):
         wide = np.ones((4, 2001), np.float32), np.array([0, 1, 0, 1])
         fit_batches(lambda: [wide], across_processes=True)
@@ -84,7 +101,9 @@ def make_batches():
             batch = (batch[0][:, 1:], *batch[1:])
         yield batch
 
-model = fit_batches(make_batches, l2=L2, across_processes=True)
+model = fit_batches(
+    make_batches, l2=L2, across_processes=True, checkpoint=sys.argv[6] or None
+)
 variance = covariance(model, make_batches)
 found = summary(model, make_batches)
 json.dump(
@@ -92,6 +111,7 @@ json.dump(
         "fit": [np.asarray(leaf).tolist() for leaf in model[:-1]],
         "variance": np.asarray(variance).tolist(),
         "summary": [found.n, found.deviance, found.null_deviance],
+        "passes": len(passes),
     },
     sys.stdout,
 )
@@ -114,11 +134,11 @@ def started(arguments, **environment):
     )
 
 
-def two(rows, what=("", "")):
+def two(rows, what=("", ""), checkpoint=""):
     """Exit status, output and errors of two workers, and how long after the first."""
     address, folder = f"localhost:{free_port()}", os.path.dirname(__file__)
     workers = [
-        started(["-c", WORKER, address, str(i), rows[i], what[i], folder])
+        started(["-c", WORKER, address, str(i), rows[i], what[i], folder, checkpoint])
         for i in range(2)
     ]
     ended = []
@@ -162,6 +182,21 @@ def test_a_process_that_dies_ends_the_others():
     results, apart = two(("0:150", "150:300"), ("", "dies"))
     assert results[1][0] == -signal.SIGKILL and results[0][0] != 0
     assert apart < ENDS_WITHIN
+
+
+@pytest.mark.full
+def test_processes_that_were_killed_go_on_to_the_same_bits(tmp_path):
+    """Only the first one has a file, in a folder that it creates."""
+    rows, checkpoint = ("0:150", "150:300"), str(tmp_path / "state")
+    straight = [result(output) for _, output, _ in two(rows)[0]]
+    two(rows, ("", "dies"), checkpoint)
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["fit.npz"]
+    results, _ = two(rows, checkpoint=checkpoint)
+    assert [status for status, *_ in results] == [0, 0], results
+    for again, expected in zip(results, straight, strict=True):
+        found = result(again[1])
+        assert found.pop("passes") < expected.pop("passes")
+        assert found == expected
 
 
 @pytest.mark.full

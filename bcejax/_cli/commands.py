@@ -143,7 +143,11 @@ def fit(file, l2, standardize, out, plot, memory, **options):
     output.check(plot, picture.ENDINGS, (file,))
     number, count = processes.join(
         *(options.pop(name) for name in ("coordinator", "processes", "process_id")),
-        alone={"--plot": plot, "--test-fraction": options["test_fraction"]},
+        alone={
+            "--plot": plot,
+            "--test-fraction": options["test_fraction"],
+            "--l2 cv": l2 == "cv",
+        },
     )
     with jax.enable_x64(True):  # the optimum is right to more digits than the data
         rows = tables.opened(

@@ -49,6 +49,11 @@ class Dataset:
         """Those to train on, of a table in memory."""
         return next(self.rows())
 
+    def labels(self) -> np.ndarray:
+        """The classes of the rows to train on, as int16."""
+        labels = _classes(self.tables, self.model.label)
+        return labels if self.is_test is None else labels[~self.is_test]
+
     def scored(self, test: bool) -> Scored:
         return Scored.of(self.model, self.rows(test))
 
@@ -292,9 +297,7 @@ def _split(tables: Tables, label, fraction: float, seed: int) -> np.ndarray | No
     """Which rows are for the test, of each class alike."""
     if not fraction:
         return None
-    parts = tables.parts([label.name])
-    labels = [columns.classes(part.table[label.name], label) for part in parts]
-    labels = np.concatenate([some.astype(np.int16) for some in labels])
+    labels = _classes(tables, label)
     is_test = np.zeros(labels.size, bool)
     with about("--test-fraction"):
         _, test = train_test_split(
@@ -305,3 +308,10 @@ def _split(tables: Tables, label, fraction: float, seed: int) -> np.ndarray | No
         )
     is_test[test] = True
     return is_test
+
+
+def _classes(tables: Tables, label) -> np.ndarray:
+    """The number of the class of every row, which takes two bytes."""
+    parts = tables.parts([label.name])
+    labels = [columns.classes(part.table[label.name], label) for part in parts]
+    return np.concatenate([some.astype(np.int16) for some in labels])

@@ -4,7 +4,9 @@ A standardised penalty acts on the coefficient per standard deviation, which is 
 the column times the deviation: it is l2 · deviation² on the coefficient of the column.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,11 +17,10 @@ from sklearn.model_selection import StratifiedKFold
 from bcejax import logistic_regression
 from bcejax._cli import UserError, about
 from bcejax._cli.dataset import Dataset
-from bcejax._cli.model import Label
-from bcejax._cli.rows import Rows
 from bcejax.logistic_regression import Fit, MultinomialFit, Summary
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import is_stored
+from bcejax.logistic_regression._path_batches import losses_along
 from bcejax.logistic_regression._summary import escapes_of
 
 FOLDS, PENALTIES = 5, np.logspace(-7, 1, 50)
@@ -41,12 +42,7 @@ def train(data: Dataset, seed: int) -> Trained:
     units = np.square(moments.deviation) if model.standardized else 1.0
     out_of_fold = None
     if model.l2 == "cv":
-        if data.held is None:
-            raise UserError(
-                "--l2 cv must have all rows in memory, and they take more than it: "
-                "give a number, or raise --memory"
-            )
-        model.l2, out_of_fold = _choose_l2(data.all_rows, model.label, units, seed)
+        model.l2, out_of_fold = _choose_l2(data, units, seed)
     stored = is_stored(len(model.features))
     fit = _fit_parts if data.held is None else _fit_rows
     with about("the fit"):
@@ -94,12 +90,7 @@ def _fit_rows(data: Dataset, l2, stored: bool):
 
 
 def _fit_parts(data: Dataset, l2, stored: bool):
-    def batches():
-        weighted, shifted = data.weight is not None, data.model.offset is not None
-        for x, y, weight, offset in data.rows():
-            yield x, y, weight if weighted else None, offset if shifted else None
-
-    several = jax.process_count() > 1
+    batches, several = partial(_batches, data), jax.process_count() > 1
     found = logistic_regression.fit_batches(
         batches, l2=l2, across_processes=several, **PRECISELY
     )
@@ -109,29 +100,60 @@ def _fit_parts(data: Dataset, l2, stored: bool):
     return found, summary, summary.escapes
 
 
-def _choose_l2(rows: Rows, label: Label, units, seed: int) -> tuple[float, float]:
+def _batches(data: Dataset, which: np.ndarray | None = None) -> Iterator[tuple]:
+    """The rows to train on, or those of them that are chosen, part by part."""
+    weighted, shifted, start = data.weight is not None, data.model.offset is not None, 0
+    for rows in data.rows():
+        stop = start + len(rows.labels)
+        x, y, weight, offset = rows if which is None else rows.take(which[start:stop])
+        yield x, y, weight if weighted else None, offset if shifted else None
+        start = stop
+
+
+def _choose_l2(data: Dataset, units, seed: int) -> tuple[float, float]:
     """The penalty of least loss out of fold, and that loss, in nats a row."""
-    x, y, weight, offset = map(jnp.asarray, rows)
-    least = np.bincount(rows.labels.astype(int)).min()
+    l2s, total, weight = np.multiply.outer(PENALTIES, units), 0, 0
+    losses_of = _losses_of_parts if data.held is None else _losses_of_rows
+    for held in _folds(data.labels(), seed):
+        with about("--l2 cv"):  # as where a fold has no weight
+            losses, of_fold = losses_of(data, held, l2s)
+        total, weight = total + losses * of_fold, weight + of_fold
+    losses = total / weight
+    best = losses.argmin()
+    return float(PENALTIES[best]), float(losses[best])
+
+
+def _folds(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Which rows each fold holds out."""
+    least = np.bincount(labels).min()
     if least < FOLDS:
         raise UserError(
             f"--l2 cv must have {FOLDS} rows of each class, one for each fold, "
             f"got {least} of the rarest one"
         )
-    l2s, total = np.multiply.outer(PENALTIES, units), 0
-    many = {"classes": len(label.classes)} if label.classes else {}
-    shift = None if many else offset
     split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for _, places in split.split(*rows[:2]):
-        # By weights of 0, which do not count, all folds have the shape of one program.
-        held = np.isin(np.arange(y.size), places)
-        seen, tested = jnp.where(held, 0, weight), jnp.where(held, weight, 0)
-        given = {"sample_weight": seen, "offset": shift, **many, **PRECISELY}
-        with about("--l2 cv"):  # as where a fold has no weight
-            path = logistic_regression.fit_path(
-                x, y, l2s, held_out=(x, y, tested, shift), **given
-            )
-        total += path.held_out_loss * tested.sum()
-    losses = total / weight.sum()
-    best = losses.argmin()
-    return float(PENALTIES[best]), float(losses[best])
+    for _, places in split.split(labels, labels):
+        held = np.zeros(labels.size, bool)
+        held[places] = True
+        yield held
+
+
+def _losses_of_rows(data: Dataset, held: np.ndarray, l2s) -> tuple[np.ndarray, float]:
+    """The loss of the fold at each penalty, and its weight."""
+    x, y, weight, offset = map(jnp.asarray, data.all_rows)
+    classes = data.model.label.classes
+    many = {"classes": len(classes)} if classes else {}
+    shift = None if many else offset
+    # By weights of 0, which do not count, all folds have the shape of one program.
+    seen, tested = jnp.where(held, 0, weight), jnp.where(held, weight, 0)
+    given = {"sample_weight": seen, "offset": shift, **many, **PRECISELY}
+    path = logistic_regression.fit_path(
+        x, y, l2s, held_out=(x, y, tested, shift), **given
+    )
+    return path.held_out_loss, tested.sum()
+
+
+def _losses_of_parts(data: Dataset, held: np.ndarray, l2s) -> tuple[np.ndarray, float]:
+    """The same of rows that are read part by part."""
+    rows = [partial(_batches, data, which) for which in (~held, held)]
+    return losses_along(*rows, l2s, **PRECISELY)

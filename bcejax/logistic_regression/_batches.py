@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bcejax.logistic_regression._checkpoint import Checkpoint, Saved, in_words
+from bcejax.logistic_regression._fingerprint import Fingerprint
 from bcejax.logistic_regression._fit import checked_start
 from bcejax.logistic_regression._large import UNSTORED_ROWS
 from bcejax.logistic_regression._newton import (
@@ -32,7 +33,13 @@ from bcejax.logistic_regression._passes import (
 )
 from bcejax.logistic_regression._precision import rounded
 from bcejax.logistic_regression._problem import Params, Problem
-from bcejax.logistic_regression._stream import Rows, Stream, opened, without_penalty
+from bcejax.logistic_regression._stream import (
+    Rows,
+    Stream,
+    compare,
+    opened,
+    without_penalty,
+)
 from bcejax.logistic_regression._survey import Survey, survey
 
 SOLVERS = "newton", "lbfgs"
@@ -106,8 +113,8 @@ def fit_batches(
       callback: called with a `Progress` after each pass but the last.
       across_processes: whether each process of `jax.distributed.initialize` calls this
         with batches of its own, perhaps of no rows, and the same options. All get the
-        fit of all rows. They exchange sums once per pass. Without a checkpoint, and for
-        fewer than 2,000 columns.
+        fit of all rows. They exchange sums once per pass. The first process alone
+        reads and writes the checkpoint. For fewer than 2,000 columns.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -133,16 +140,17 @@ def fit_batches(
             if callback is not None:
                 callback(progress)
 
-    if across_processes and checkpoint is not None:
-        raise ValueError("a checkpoint is of one process: across_processes has none.")
     others = init, tol, max_steps
     with opened(make_batches, l2, None, across_processes, others) as (stream, l2):
         check_processes(stream)
         like = jnp.zeros((1, stream.columns), stream.dtype)
         start = checked_start(init, like, fit_intercept)
         asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
-        place = checkpoint and Checkpoint(checkpoint, described(stream, asked))
-        model, seen = in_passes(stream, asked, place or None, tell)
+        place = None
+        if checkpoint is not None:
+            options = described(stream, asked)
+            place = Checkpoint(checkpoint, options, across_processes)
+        model, seen = in_passes(stream, asked, place, tell)
     options = Options(
         fit_intercept=fit_intercept,
         weighted=seen.weighted,
@@ -188,15 +196,18 @@ def in_passes(
 
     saved = checkpoint.read() if checkpoint else None
     start, l2, fit_intercept, tol, max_steps, solver = asked
-    seen = saved.survey if saved else survey(stream, start, fit_intercept)
+    if saved:
+        seen = saved.survey
+        check_rows(stream, seen.fingerprint, f"in {checkpoint}")
+    else:
+        seen = survey(stream, start, fit_intercept)
     stream.total = seen.weight
     start = better_start(start, l2, max_steps, seen.losses)
     newton = solver == "newton" and is_stored(stream.columns)
     options = tol, max_steps, fit_intercept, newton
     setting, search = begin(seen.mean, seen.deviation, start, l2, *options)
     if saved:
-        stream.known = seen.fingerprint
-        stream.passes, stream.known_by = saved.passes, f"in {checkpoint}"
+        stream.passes = saved.passes
         search = jax.tree.unflatten(jax.tree.structure(search), saved.search)
     else:
         note(search)
@@ -209,6 +220,20 @@ def in_passes(
         note(search)
     step = search.step if newton else step_at(stream, setting, search.state)
     return model_at(stream, setting, search.state, step), seen
+
+
+def check_rows(stream: Stream, known: Fingerprint, known_by: str) -> None:
+    """Refuse rows that are not those of a checkpoint, or have later passes do so.
+
+    Of several processes it says what all rows are together, and which of them are here
+    takes a pass to tell.
+    """
+    if stream.across_processes:
+        for _ in stream.chunks():
+            pass
+        compare(stream.everywhere(stream.known), known, known_by)
+    else:
+        stream.known, stream.known_by = known, known_by
 
 
 def better_start(start: Params, l2, max_steps, losses: np.ndarray) -> Params:
@@ -233,13 +258,14 @@ def step_at(stream: Stream, setting: Setting, state: State) -> jax.Array:
     if is_stored(stream.columns):
         total = evaluate(stream, setting, state.point, True)
         return last_step(total, setting, state)
-    sample = drawn(stream)._replace(l2=setting.l2)
+    most = max(SAMPLED // stream.columns, 1)
+    sample = drawn(stream, min(UNSTORED_ROWS * stream.columns, most))
+    sample = sample._replace(l2=setting.l2)
     return jax.jit(newton_step)(sample, setting.at, state, CG_LAST_RESIDUAL)
 
 
-def drawn(stream: Stream) -> Problem:
-    """Rows of one share each, drawn as `_large.drawn` does, in one pass."""
-    size = min(UNSTORED_ROWS * stream.columns, max(SAMPLED // stream.columns, 1))
+def drawn(stream: Stream, size: int) -> Problem:
+    """So many rows of one share each, drawn as `_large.drawn` does, in one pass."""
     parts = np.arange(size) + np.random.default_rng(0).uniform(size=size)
     total, upto, taken = stream.total or 1.0, 0.0, []
     for chunk in stream.chunks():

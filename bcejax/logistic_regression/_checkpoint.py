@@ -22,6 +22,7 @@ import numpy as np
 
 from bcejax._files import PARTIAL, complete
 from bcejax.logistic_regression._fingerprint import Fingerprint
+from bcejax.logistic_regression._processes import bytes_of_first
 from bcejax.logistic_regression._survey import Survey
 
 FORMAT = 2  # another one wherever what is saved, or computed from it, changes
@@ -36,11 +37,24 @@ class Saved(NamedTuple):
 
 
 class Checkpoint:
-    """The place for the state of one fit, of these options."""
+    """The place for the state of one fit, of these options.
 
-    def __init__(self, directory: str | os.PathLike, options: dict[str, str]):
+    Of several processes the first one reads and writes, and the others get what it has
+    read: they take the same steps, so their states are the same.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        options: dict[str, str],
+        across_processes: bool = False,
+    ):
         self.path = Path(directory) / NAME
         self.options = {"format": str(FORMAT), **options}
+        self.across_processes = across_processes
+        self.is_ours = not across_processes or jax.process_index() == 0
+        if not self.is_ours:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for partial in self.path.parent.glob(f".{NAME}.*{PARTIAL}"):
             if time.time() - partial.stat().st_mtime > OLD:
@@ -51,13 +65,22 @@ class Checkpoint:
 
     def read(self) -> Saved | None:
         """What is there, or None if nothing is. Refuses that of another fit."""
+        content = self._content() if self.is_ours else None
+        if self.across_processes:
+            content = bytes_of_first(content)
+        return None if content is None else self._saved(content)
+
+    def _content(self) -> bytes | None:
         try:
-            with open(self.path, "rb") as file:
-                arrays = dict(np.load(file, allow_pickle=False))
-                options = json.loads(str(arrays.pop("options")))
-                saved = saved_of(arrays)
+            return self.path.read_bytes()
         except FileNotFoundError:
             return None
+
+    def _saved(self, content: bytes) -> Saved:
+        try:
+            arrays = dict(np.load(io.BytesIO(content), allow_pickle=False))
+            options = json.loads(str(arrays.pop("options")))
+            saved = saved_of(arrays)
         except (zipfile.BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{self.path} must be a checkpoint of fit_batches, but cannot be read "
@@ -75,7 +98,10 @@ class Checkpoint:
 
     def write(self, saved: Saved) -> None:
         """Put this in the place of what is there, unless that is of another fit."""
-        there = self.read()
+        if not self.is_ours:
+            return
+        content = self._content()
+        there = None if content is None else self._saved(content)
         if there and not there.survey.fingerprint.matches(saved.survey.fingerprint):
             raise ValueError(
                 f"the checkpoint {self.path} must be of the same data, but another run "

@@ -28,7 +28,8 @@ class Fingerprint(NamedTuple):
         bits = np.einsum("i,ij->j", key.astype(of_features.dtype), of_features)
         return Fingerprint(len(labels), key.sum(keepdims=True), bits)
 
-    def __add__(self, other) -> "Fingerprint":
+    def also(self, other: "Fingerprint") -> "Fingerprint":
+        """That of the rows of both."""
         return Fingerprint(
             self.rows + other.rows, self.keys + other.keys, self.bits + other.bits
         )

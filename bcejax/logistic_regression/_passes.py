@@ -116,10 +116,15 @@ class Sums(NamedTuple):
 
 def evaluate(stream: Stream, setting: Setting, point: jax.Array, stored: bool) -> Total:
     """`Sums` of the losses at a point, in one pass over all rows."""
-    one, d = (np.empty(shape, point.dtype) for shape in ((), len(point)))
-    square = np.empty(2 * d.shape, point.dtype) if stored else None
-    total = Total.of_none((one, d, one, square))
+    total = Total.of_none(no_sums(point, stored))
     return stream.fold(add_sums, total, setting.at, point)
+
+
+def no_sums(points: jax.Array, stored: bool) -> tuple:
+    """What a total at points `(…, d)` looks like."""
+    d = np.empty(points.shape, points.dtype)
+    square = np.empty((*points.shape, points.shape[-1]), points.dtype)
+    return d[..., 0], d, d[..., 0], square if stored else None
 
 
 @jax.jit
@@ -184,9 +189,14 @@ def step_of_lbfgs(memory, state: State, setting: Setting):
 
 def shorten(stream: Stream, setting: Setting, search: Search) -> Search:
     """The search with a shorter step, by one pass over all rows."""
-    total = Total.of_none(np.empty(len(SHORTER), search.trial.dtype))
+    total = Total.of_none(no_losses(search.trial))
     total = stream.fold(add_losses, total, setting.at, search)
     return with_length(search, total, setting)
+
+
+def no_losses(points: jax.Array) -> np.ndarray:
+    """What a total of the shorter steps to points `(…, d)` looks like."""
+    return np.empty((*points.shape[:-1], len(SHORTER)), points.dtype)
 
 
 @jax.jit

@@ -41,6 +41,12 @@ def gathered_words(words) -> list:
     return [json.loads(bytes(row)) for row in bytes_of_all(content.ljust(longest))]
 
 
+def bytes_of_first(content: bytes | None) -> bytes | None:
+    """What the first process has, of any length, in each of them."""
+    found = gathered_words(None if content is None else content.hex())[0]
+    return None if found is None else bytes.fromhex(found)
+
+
 def bytes_of_all(content: bytes) -> np.ndarray:
     """`(processes, bytes)`."""
     devices = {device.process_index: device for device in reversed(jax.devices())}

@@ -4,14 +4,13 @@ An error names the batch, by its number counted from 0.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from bcejax._host import Array, numbers
-from bcejax._values import complain
+from bcejax._values import complain, in_batch
 from bcejax.logistic_regression._given import Given, read
 from bcejax.logistic_regression._problem import checked_problem
 
@@ -152,15 +151,6 @@ def is_sound(part: Part) -> bool:
     labels, offset = part.labels, part.offset
     in_range = np.all((labels >= 0) & (labels <= 1)) and np.all(np.isfinite(offset))
     return bool(in_range and np.isfinite(np.sum(part.features)))
-
-
-@contextmanager
-def in_batch(number: int):
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"batch {number}: {error}") from None
 
 
 def described(batch) -> str:

@@ -175,15 +175,16 @@ class Stream:
                 buffer.fill(filled, part.rows(slice(start, start + taken)))
                 start, filled = start + taken, filled + taken
                 if filled == size:
-                    found += buffer.fingerprint(filled)
+                    found = found.also(buffer.fingerprint(filled))
                     yield self._on_device(buffer, filled, size)
                     number, filled = number + 1, 0
         if filled:
             buffer = buffers[number % 2]
-            found += buffer.fingerprint(filled)
+            found = found.also(buffer.fingerprint(filled))
             size = size if number else min(size, power_of_2(filled))
             yield self._on_device(buffer, filled, size)
-        self._compare(found)
+        self.known = found if self.known is None else self.known
+        compare(found, self.known, self.known_by)
 
     def _on_device(self, buffer: "Buffer", filled: int, size: int) -> Chunk:
         weight = float(np.sum(buffer.weight[:filled]))
@@ -192,20 +193,19 @@ class Stream:
         with jax.enable_x64(self.dtype == np.float64), jax.default_device(self.device):
             return Chunk(jax.device_put(rows), weight)
 
-    def _compare(self, found: Fingerprint) -> None:
-        if self.known is None:
-            self.known = found
-        rule = "make_batches must give the same rows in each pass"
-        if found.rows != self.known.rows:
-            raise ValueError(
-                f"{rule}, got {found.rows} of positive weight after {self.known.rows} "
-                f"{self.known_by}."
-            )
-        if not found.matches(self.known):
-            raise ValueError(
-                f"{rule}, got other values than {self.known_by}: the sums over their "
-                "bits differ."
-            )
+
+def compare(found: Fingerprint, known: Fingerprint, known_by: str) -> None:
+    rule = "make_batches must give the same rows in each pass"
+    if found.rows != known.rows:
+        raise ValueError(
+            f"{rule}, got {found.rows} of positive weight after {known.rows} "
+            f"{known_by}."
+        )
+    if not found.matches(known):
+        raise ValueError(
+            f"{rule}, got other values than {known_by}: the sums over their bits "
+            "differ."
+        )
 
 
 class Buffer:

@@ -70,7 +70,7 @@ class Survey(NamedTuple):
         both = self.moments.also(other.moments)
         part = other.weight / both.weight if both.weight else 0.0
         return Survey(
-            self.fingerprint + other.fingerprint,
+            self.fingerprint.also(other.fingerprint),
             *both,
             (1 - part) * self.losses + part * other.losses,
             bool(self.weighted or other.weighted),

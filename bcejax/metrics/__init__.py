@@ -18,17 +18,18 @@ All of them weigh the rows: with wᵢ the weight of a row, pᵢ = σ(xᵢ) its p
   calibration        the means of p and of y among rows of similar p, bin by bin, as a
   Calibration
   expected_calibration_error  the mean distance of those two means
+  of_batches         any of them, of rows that come batch by batch
 
 These are of two classes, with logits `(n,)`. `log_loss`, `accuracy`, `calibration` and
 `expected_calibration_error` take many classes as well, with logits `(n, classes)` and
 labels 0 to classes − 1, or a probability for each class.
 
-All are pure functions: jit them, vmap them, and give them sharded arrays. A weight of 2
-counts a row twice. Only the ratios of the weights matter, but in the counts of
-`confusion` and in `Calibration.weight`. Labels may be probabilities: y counts as y of a
-positive and 1 − y of a negative row. 16-bit logits are computed in float32, and so are
-the results: a mean over many rows has more digits than one of them. NaN in the logits
-gives NaN out.
+All but `of_batches` are pure functions: jit them, vmap them, and give them sharded
+arrays. A weight of 2 counts a row twice. Only the ratios of the weights matter, but in
+the counts of `confusion` and in `Calibration.weight`. Labels may be probabilities: y
+counts as y of a positive and 1 − y of a negative row. 16-bit logits are computed in
+float32, and so are the results: a mean over many rows has more digits than one of them.
+NaN in the logits gives NaN out.
 
 In a row with a weight, a label that is NaN or outside [0, 1], or is none of many
 classes, is a ValueError. So are weights that are negative, not finite, or 0 in all
@@ -38,6 +39,7 @@ there labels and weights are errors under `jax.experimental.checkify.checkify` o
 NaN gives NaN.
 """
 
+from bcejax.metrics._batches import of_batches
 from bcejax.metrics._calibration import (
     Calibration,
     calibration,
@@ -75,6 +77,7 @@ __all__ = [
     "confusion",
     "expected_calibration_error",
     "log_loss",
+    "of_batches",
     "precision_recall",
     "roc_auc",
     "roc_curve",
