@@ -148,8 +148,8 @@ def fit_batches(
         asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
         place = None
         if checkpoint is not None:
-            options = described(stream, asked)
-            place = Checkpoint(checkpoint, options, across_processes)
+            made_with = described(stream, asked)
+            place = Checkpoint(checkpoint, made_with, across_processes)
         model, seen = in_passes(stream, asked, place, tell)
     options = Options(
         fit_intercept=fit_intercept,

@@ -186,7 +186,7 @@ def compiled_fit(
 def solved(search, data: Problem, sample: Sample, start: Params, tol, max_steps) -> Fit:
     """Where a search ends, and the verdict."""
     found = search(data, sample, start, tol, max_steps)
-    seen = shown(data, sample, found.params)
+    seen = shown(data, sample, found)
     return outcome(found, seen, sample.at, data.l2, tol)
 
 

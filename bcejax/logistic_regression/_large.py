@@ -26,6 +26,7 @@ from bcejax.logistic_regression._outcome import norm_by_deviations
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import chosen_rows
 from bcejax.logistic_regression._scaling import Scaling, scaling
+from bcejax.logistic_regression._together import where_needed
 
 SMALL = 2**28  # multiplications for an H that is not worth a sample
 # Rows of a sample.
@@ -60,9 +61,8 @@ def sample_for_hessian(
     rows = drawn(data, size)
     at = scaling(rows, fit_intercept, together)
     # A column that is constant in the sample alone has a coefficient all the same.
-    at = jax.lax.cond(
-        jnp.all(at.unit > 0), lambda: at, lambda: scaling(data, fit_intercept, together)
-    )
+    constant = jnp.any(at.unit == 0)
+    at = where_needed(constant, lambda: scaling(data, fit_intercept, together), at)
     return Sample(rows, at)
 
 

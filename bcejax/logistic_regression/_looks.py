@@ -17,13 +17,13 @@ from bcejax.logistic_regression._factor import step_of_hessian
 from bcejax.logistic_regression._objective import hessian, logits_of
 from bcejax.logistic_regression._overlap import (
     BEGIN,
-    all_on_their_side,
+    Extremes,
     counted,
     deepest,
+    extremes_of_rows,
+    first_verdicts,
     gain_of_rows,
     moved,
-    near_enough,
-    own_side,
     slope_at_offset,
     verdicts_of,
     without_penalised,
@@ -35,28 +35,6 @@ from bcejax.logistic_regression._stream import Rows, Stream, without_penalty
 from bcejax.logistic_regression._sums import Total
 
 MOST_LOOKS = 20  # each of which is a pass
-
-
-class Extremes(NamedTuple):
-    """Of all the rows, or of a part of them."""
-
-    most: jax.Array  # the largest gain by a step
-    least: jax.Array  # the least one
-    farthest: jax.Array  # logit on its own side
-    ahead: jax.Array  # whether the parameters put every row on its own side
-
-    @staticmethod
-    def of_none(dtype) -> "Extremes":
-        none = jnp.zeros((), dtype)
-        return Extremes(none, none, none, jnp.ones((), bool))
-
-    def also(self, other: "Extremes") -> "Extremes":
-        return Extremes(
-            jnp.maximum(self.most, other.most),
-            jnp.minimum(self.least, other.least),
-            jnp.maximum(self.farthest, other.farthest),
-            self.ahead & other.ahead,
-        )
 
 
 class Look(NamedTuple):
@@ -73,9 +51,7 @@ def are_separated(
     """`shown` of `_overlap`: of a search that has ended at `params`, with this step."""
     none = Extremes.of_none(l2.dtype)
     seen = stream.fold(add_first_look, none, l2, params, params_of(at, step))
-    overlaps, separated = verdicts_of(seen.most, seen.least)
-    overlaps &= seen.farthest <= near_enough(l2.dtype)
-    separated = seen.ahead | separated & jnp.all(l2 == 0)
+    overlaps, separated = first_verdicts(seen, l2)
     if not stored or not jnp.all(jnp.isfinite(step)):
         return separated
     free = without_penalised(at, l2)
@@ -100,12 +76,7 @@ def params_of(at: Scaling, step: jax.Array) -> Params:
 
 @jax.jit
 def add_first_look(seen: Extremes, rows: Rows, l2, params: Params, step: Params):
-    data = Problem(*rows, l2=l2)
-    gain = gain_of_rows(data, counted(linear(step, data.features), data))
-    ahead = own_side(data) * counted(logits_of(params, data), data)
-    on_their_side = all_on_their_side(data, params)
-    extremes = jnp.max(gain), jnp.min(gain), jnp.max(ahead), on_their_side
-    return seen.also(Extremes(*extremes))
+    return seen.also(extremes_of_rows((params, step), Problem(*rows, l2=l2)))
 
 
 @jax.jit

@@ -40,6 +40,7 @@ from bcejax.logistic_regression._outcome import (
 )
 from bcejax.logistic_regression._problem import Problem
 from bcejax.logistic_regression._scaling import Scaling
+from bcejax.logistic_regression._together import where_needed
 
 MOST_COLUMNS = 1999  # for which H is stored
 LONGEST = 20  # step of a coefficient of a column of deviation 1, and of the logits
@@ -172,7 +173,7 @@ def minimise_by(function: Minimised, start: Search, tol, max_steps) -> Search:
             return step, longest, jnp.where(idle, stiffer(ridge), ridge), idle
 
         stay = step, longest, ridge, jnp.zeros_like(idle)
-        step, longest, ridge, idle = jax.lax.cond(more, follow, lambda: stay)
+        step, longest, ridge, idle = where_needed(more, follow, stay)
         return Search(state, norm, step, longest, ridge, idle, difference, far, more)
 
     return jax.lax.while_loop(lambda search: search.goes_on, advance, start)

@@ -31,10 +31,12 @@ import numpy as np
 from bcejax._bce import bce_dx
 from bcejax.logistic_regression._large import Sample
 from bcejax.logistic_regression._newton import State, newton_step
-from bcejax.logistic_regression._outcome import Shown
+from bcejax.logistic_regression._objective import logits_of
+from bcejax.logistic_regression._outcome import Found, Shown
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
 from bcejax.logistic_regression._scaling import Scaling
+from bcejax.logistic_regression._together import where_needed
 
 HALF = 0.5  # a logit: less is less than 1, whatever the rounding
 BACK = 1e-6  # of the largest move, by which rounding may move a row to the wrong side,
@@ -57,13 +59,18 @@ class View(NamedTuple):
     decrement: jax.Array
 
 
-def shown(data: Problem, sample: Sample, params: Params) -> Shown:
+def shown(data: Problem, sample: Sample, found: Found) -> Shown:
     """What is known of the data where a search has ended."""
     rows, at = sample
-    parts = (data,) if rows is data else (data, rows)
+    params, many = found.params, rows is not data
+    parts = (data, rows) if many else (data,)
     free = without_penalised(at, data.l2)
-    most_steps = MOST_STEPS if rows is data else STEPS_OF_SAMPLE
+    most_steps = STEPS_OF_SAMPLE if many else MOST_STEPS
     none = jnp.zeros_like(at.intercept)
+
+    def logits():
+        """Of the fit, where the first look is from."""
+        return tuple(counted(linear(params, p.features) + p.offset, p) for p in parts)
 
     def goes_on(view: View):
         decided = view.overlaps | view.separated | ~jnp.isfinite(view.decrement)
@@ -95,11 +102,78 @@ def shown(data: Problem, sample: Sample, params: Params) -> Shown:
             jnp.where(first, decrement(step, gradient), view.decrement),
         )
 
-    no = jnp.zeros((), bool)
-    logits = [counted(linear(params, p.features) + p.offset, p) for p in parts]
-    view = View(tuple(logits), jnp.int32(0), no, all_on_their_side(data, params), none)
-    view = jax.lax.while_loop(goes_on, look, view)
+    def look_again(view: View):
+        """After `first_look`, which has kept no logits."""
+
+        def begin():
+            both = zip(parts, logits(), strict=True)
+            return tuple(moved(p, v, 0, BEGIN) for p, v in both)
+
+        now = where_needed(view.steps == 1, begin, view.logits)
+        return look(view._replace(logits=now))
+
+    if many:
+        view = first_look(data, sample, found)
+        view = jax.lax.while_loop(goes_on, look_again, view)
+    else:
+        no = jnp.zeros((), bool)
+        ahead = all_on_their_side(data, params)
+        view = View(logits(), jnp.int32(0), no, ahead, none)
+        view = jax.lax.while_loop(goes_on, look, view)
     return Shown(view.separated, view.decrement)
+
+
+# The first look at many rows
+
+
+class Extremes(NamedTuple):
+    """Of all the rows, or of a part of them."""
+
+    most: jax.Array  # the largest gain by a step
+    least: jax.Array  # the least one
+    farthest: jax.Array  # logit on its own side
+    ahead: jax.Array  # whether the parameters put every row on its own side
+
+    @staticmethod
+    def of_none(dtype) -> "Extremes":
+        none = jnp.zeros((), dtype)
+        return Extremes(none, none, none, jnp.ones((), bool))
+
+    def also(self, other: "Extremes") -> "Extremes":
+        return Extremes(
+            jnp.maximum(self.most, other.most),
+            jnp.minimum(self.least, other.least),
+            jnp.maximum(self.farthest, other.farthest),
+            self.ahead & other.ahead,
+        )
+
+
+def first_look(data: Problem, sample: Sample, found: Found) -> View:
+    """What the step from where the search ended shows, in one pass over all rows."""
+    rows, at = sample
+    state = State(at.point(found.params), found.loss, found.gradient, found.steps)
+    step = newton_step(rows, at, state, CG_LAST_RESIDUAL)
+    given = found.params, at.params(step)
+    seen = sum_over_blocks(extremes_of_rows, given, data, join=Extremes.also)
+    nothing = tuple(jnp.zeros_like(p.share) for p in (data, rows))
+    verdicts = first_verdicts(seen, data.l2)
+    return View(nothing, jnp.int32(1), *verdicts, decrement(step, found.gradient))
+
+
+def extremes_of_rows(given: tuple[Params, Params], data: Problem) -> Extremes:
+    """By the parameters where a search has ended, and a step from there."""
+    params, step = given
+    gain = gain_of_rows(data, counted(linear(step, data.features), data))
+    ahead = own_side(data) * counted(logits_of(params, data), data)
+    on_their_side = all_on_their_side(data, params)
+    return Extremes(jnp.max(gain), jnp.min(gain), jnp.max(ahead), on_their_side)
+
+
+def first_verdicts(seen: Extremes, l2: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`verdicts`, but the step may move what is penalised, and rows may be too far."""
+    overlaps, separated = verdicts_of(seen.most, seen.least)
+    overlaps &= seen.farthest <= near_enough(l2.dtype)
+    return overlaps, seen.ahead | separated & jnp.all(l2 == 0)
 
 
 def without_penalised(at: Scaling, l2: jax.Array) -> Scaling:

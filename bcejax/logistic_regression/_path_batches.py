@@ -70,7 +70,7 @@ def fits_along(make_batches: Batches, l2s, tol, max_steps) -> Params:
     """The coefficients of each penalty, `(penalties, d)`, and `(penalties,)` biases."""
     with opened(make_batches, 0.0, others=(l2s, tol, max_steps)) as (stream, _):
         l2s = jnp.asarray(l2s, stream.dtype)
-        like = np.zeros(stream.columns, stream.dtype)
+        like = jnp.zeros(stream.columns, stream.dtype)
         seen = survey(stream, Params(like, like[0]), True)
         stream.total = seen.weight
         start = path_of_sample(stream, seen.fingerprint.rows, l2s)

@@ -1,6 +1,6 @@
 """One function, computed in one way alone and in another where `vmap` makes many.
 
-Which of them is right is known when a function is mapped and not when it is traced. So
+Which way is right is known when a function is mapped and not when it is traced. So
 there is a primitive whose rule of batching takes the other way. `custom_vmap` does the
 same, but is closed to derivatives: `jax.grad` would not see the values inside.
 """
@@ -8,10 +8,24 @@ same, but is closed to derivatives: `jax.grad` would not see the values inside.
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 FLOAT0 = jax.dtypes.float0
+
+
+def where_needed(needed: jax.Array, function, otherwise):
+    """`function()` where it is needed, and else `otherwise`, which looks like it.
+
+    `jax.lax.cond` would do for one fit. Where `vmap` makes many, each with a condition
+    of its own, it copies for each of them all that the function reads, so all rows of
+    the data. A loop that turns once or not at all does not.
+    """
+    done = jnp.zeros_like(needed)
+    return jax.lax.while_loop(
+        lambda now: now[0], lambda _: (done, function()), (needed, otherwise)
+    )[1]
 
 
 class _Together(Primitive):
