@@ -320,6 +320,26 @@ def test_what_a_sample_does_not_hold_counts_all_the_same(x64, sampled):
         assert_optimal(model, x, y, sample_weight)
 
 
+@pytest.mark.parametrize(
+    "solver", ["newton", pytest.param("lbfgs", marks=pytest.mark.full)]
+)
+def test_a_level_that_separates_some_of_many_rows(x64, sampled, solver):
+    """The verdict by a first look at all rows, and by looks that follow it."""
+    x, y = made(4001, 4)
+    x[:, 1] = np.arange(4001) % 50 == 7
+    level = x[:, 1] == 1
+    for apart in (True, False):
+        y[level] = 1
+        y[np.flatnonzero(level)[:20]] = apart
+        for l2 in (0.0, np.array([0.1, 0, 0.1, 0.1]), 0.1):
+            model = fit(x, y, l2=l2, solver=solver, tol=1e-10, max_steps=300)
+            expected = apart and np.min(l2) == 0
+            assert model.separated == expected, (apart, l2)
+            assert model.converged != expected
+    model = fit(x, np.float64(x[:, 0] > 0), solver=solver)
+    assert model.separated and not model.converged
+
+
 @pytest.mark.full
 def test_a_sample_takes_no_step_by_itself(sampled):
     x, y = made(4001, 3)
