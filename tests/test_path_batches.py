@@ -47,7 +47,7 @@ def test_a_penalty_for_each_column(x64):
 
 @pytest.mark.full
 def test_penalties_in_several_groups(x64, monkeypatch):
-    monkeypatch.setattr(_path_batches, "MOST_HESSIANS", 3 * D**2)
+    monkeypatch.setattr(_path_batches, "MOST_STORED", 3 * D**2)
     assert_same_losses(*parts(made()))
 
 

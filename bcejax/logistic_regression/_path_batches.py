@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax.logistic_regression._batches import drawn
+from bcejax.logistic_regression._first_order import MEMORY
 from bcejax.logistic_regression._looks import params_of
 from bcejax.logistic_regression._newton import is_stored
 from bcejax.logistic_regression._objective import objective
@@ -40,7 +41,7 @@ from bcejax.logistic_regression._stream import (
 from bcejax.logistic_regression._sums import Total
 from bcejax.logistic_regression._survey import Survey, check_weight, survey
 
-MOST_HESSIANS = 2**24  # elements of those of the searches of the same passes
+MOST_STORED = 2**24  # numbers that the searches of the same passes keep: 128 MB
 
 Batches = Callable[[], Iterable]
 
@@ -74,13 +75,18 @@ def fits_along(make_batches: Batches, l2s, tol, max_steps) -> Params:
         seen = survey(stream, Params(like, like[0]), True)
         stream.total = seen.weight
         start = path_of_sample(stream, seen.fingerprint.rows, l2s)
-        size = max(MOST_HESSIANS // stream.columns**2, 1)
+        size = max(MOST_STORED // stored_by_search(stream.columns), 1)
         parts = [slice(i, i + size) for i in range(0, len(l2s), size)]
         found = [
             optima(stream, seen, Params(*(a[p] for a in start)), l2s[p], tol, max_steps)
             for p in parts
         ]
         return jax.tree.map(lambda *a: jnp.concatenate(a), *found)
+
+
+def stored_by_search(columns: int) -> int:
+    """How many numbers a search keeps: the Hessian, or the memory of L-BFGS."""
+    return columns * (columns if is_stored(columns) else 2 * MEMORY)
 
 
 def path_of_sample(stream: Stream, rows: int, l2s: jax.Array) -> Params:

@@ -26,7 +26,8 @@ def of_batches(metric: Callable, batches: Iterable, **options):
     Of `log_loss`, `brier_score`, `accuracy` and `confusion` the results of the batches
     are put together, in float64, and no rows are kept. Other metrics rank the rows or
     sort them into bins: for these, logits, labels and weights of all rows are held on
-    the host, which are 8 to 24 bytes a row of two classes.
+    the host, which are 8 to 24 bytes a row of two classes. Each new size of a batch
+    compiles a program.
 
     Args:
       metric: a function of this module.
