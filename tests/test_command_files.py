@@ -251,9 +251,8 @@ def test_a_label_unseen_in_the_first_pass_is_refused(tmp_path, capsys, monkeypat
 )
 def test_cross_validation_in_parts_is_that_in_memory(more, capsys, monkeypatch):
     monkeypatch.setattr(training, "PENALTIES", np.logspace(-4, 0, 5))
-    many().assign(w=1.5).to_csv("data.csv", index=False)
+    many().to_csv("data.csv", index=False)
     given = [*ROLES, "--impute", "mean", "--l2", "cv", "--standardize", *more]
-    given += ["--weight", "w"]
     for memory, out in (("1", "whole.json"), ("0", "parts.json")):
         main(["fit", "data.csv", *given, "--memory", memory, "--out", out])
     whole, parts = capsys.readouterr().out.split("data         ")[1:]

@@ -93,6 +93,43 @@ def test_a_certain_wrong_answer_costs_all():
     assert of_batches(log_loss, [(x, [1], [0.0]), (x, [0])]) == 0
 
 
+def test_scalar_labels_and_64_bit_weights():
+    x, y, _ = rows()
+    x = np.concatenate([x[y == 1], x[y == 0]])
+    y = np.sort(y)[::-1]
+    n = int(y.sum())
+    for metric in (log_loss, metrics.roc_auc):
+        found = of_batches(metric, [(x[:n], 1), (x[n:], 0, np.full(len(x) - n, 2**32))])
+        expected = metric(x, y, weights=np.where(y == 1, 1.0, 2.0**32))
+        np.testing.assert_allclose(found, expected, 1e-6)
+
+
+@pytest.mark.parametrize("metric", [log_loss, metrics.roc_auc])
+def test_an_iterator_may_fill_one_buffer_again_and_again(metric):
+    data = rows()
+    buffer = [np.empty(50, np.float32) for _ in data]
+
+    def batches():
+        for start in range(0, 200, 50):
+            for a, b in zip(buffer, data, strict=True):
+                a[:] = b[start : start + 50]
+            yield tuple(buffer)
+
+    x, y, w = data
+    np.testing.assert_allclose(
+        of_batches(metric, batches()), metric(x, y, weights=w), 1e-6
+    )
+
+
+def test_logits_that_look_like_probabilities_in_all_batches(recwarn):
+    x, y = np.linspace(0, 1, 9, dtype=np.float32), np.arange(9) % 2
+    of_batches(log_loss, [(x[:4], y[:4]), (x[4:] * 3, y[4:])])
+    assert not recwarn
+    with pytest.warns(UserWarning, match="look like probabilities") as found:
+        of_batches(log_loss, [(x[:4], y[:4]), (x[4:], y[4:])])
+    assert [line.filename for line in found] == [__file__]
+
+
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
@@ -101,13 +138,20 @@ def test_a_certain_wrong_answer_costs_all():
         ((np.zeros(2, np.float32), [0]), ValueError, "batch 1: labels must"),
         ((np.zeros(2, np.float32),), TypeError, "batch 1: a batch must be"),
         (np.zeros(2, np.float32), TypeError, "batch 1: a batch must be"),
-        ((np.zeros(2, int), [0, 1]), TypeError, "batch 1: logits must be bf"),
+        ((np.zeros(2, int), [0, 1]), TypeError, "batch 1: logits must be floating"),
     ],
 )
 def test_a_wrong_batch_is_named(batch, error, message):
     good = np.array([0.5, -0.5], np.float32), [0, 1]
     with pytest.raises(error, match=message):
         of_batches(log_loss, [good, batch])
+    with pytest.raises(error):
+        of_batches(metrics.roc_auc, [good, batch])
+
+
+def test_labels_without_logits_are_refused():
+    with pytest.raises(ValueError, match="batch 0: labels must"):
+        of_batches(log_loss, [(np.zeros(0, np.float32), [1])])
 
 
 @pytest.mark.parametrize("metric", [log_loss, confusion, metrics.roc_auc])

@@ -1,6 +1,7 @@
 """Fits along penalties in passes over batches: the losses that `fit_path` finds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_batches import (  # noqa: F401
     D,
@@ -57,21 +58,46 @@ def test_without_a_hessian(x64, monkeypatch):
     assert_same_losses(*parts(made()), rtol=1e-6)
 
 
-def test_steps_are_shortened_where_they_are_too_long(x64, monkeypatch):
-    """From a start so far away that full steps go wrong."""
-    calls, shorten = [], _path_batches.shorten_all
-    monkeypatch.setattr(
-        _path_batches, "shorten_all", lambda *a: calls.append(1) or shorten(*a)
-    )
+@pytest.mark.parametrize(
+    "fall_back", [False, pytest.param(True, marks=pytest.mark.full)]
+)
+def test_a_start_that_is_far_away(x64, monkeypatch, fall_back):
+    """Its steps are shortened, or zeros taken in its place, whose loss is known."""
+    shortened = []
+    advance_all, survey = _path_batches.advance_all, _path_batches.survey
+
+    def watched(asked, setting, search):
+        shortened.append(bool(np.any(search.goes_on & ~search.fell)))
+        return advance_all(asked, setting, search)
 
     def far(stream, rows, l2s):
         signs = np.where(np.arange(len(l2s)) % 2, 1.0, -1.0)
         weights = np.multiply.outer(signs, [8.0, 5, -9, 3])
         return _passes.Params(weights, 20 * signs)
 
+    def without_zeros(*given):
+        return survey(*given)._replace(losses=np.full(2, np.inf))
+
+    monkeypatch.setattr(_path_batches, "advance_all", watched)
     monkeypatch.setattr(_path_batches, "path_of_sample", far)
+    if not fall_back:
+        monkeypatch.setattr(_path_batches, "survey", without_zeros)
     assert_same_losses(*parts(made()))
-    assert calls
+    assert any(shortened) != fall_back
+
+
+@pytest.mark.full
+def test_columns_of_tables_in_another_order(x64):
+    seen, held = parts(made())
+
+    def tables(rows, names):
+        frame = pd.DataFrame(rows[0], columns=list("abcd"))[list(names)]
+        return lambda: [(frame, *rows[1:])]
+
+    losses, _ = losses_along(
+        tables(seen, "abcd"), tables(held, "dbca"), L2S, **PRECISELY
+    )
+    np.testing.assert_allclose(losses, in_memory(seen, held), 1e-9)
 
 
 @pytest.mark.full
@@ -85,7 +111,9 @@ def test_no_pass_for_searches_that_are_over(x64):
         return cut(seen, [50])()
 
     losses_along(make_batches, cut(held, [50]), np.logspace(-4, 1, 20), **PRECISELY)
-    assert len(passes) <= 9  # a look at the first batch, the survey, a sample, 6 steps
+    assert (
+        len(passes) <= 10
+    )  # a look at the first batch, survey, sample, start, 6 steps
 
 
 def test_held_out_rows_without_a_weight_are_refused(x64):

@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from bcejax import logistic_regression
 from bcejax._cli import UserError, about
 from bcejax._cli.dataset import Dataset
+from bcejax._cli.rows import Rows
 from bcejax.logistic_regression import Fit, MultinomialFit, Summary
 from bcejax.logistic_regression._given import Given
 from bcejax.logistic_regression._newton import is_stored
@@ -112,19 +113,24 @@ def _batches(data: Dataset, which: np.ndarray | None = None) -> Iterator[tuple]:
 
 def _choose_l2(data: Dataset, units, seed: int) -> tuple[float, float]:
     """The penalty of least loss out of fold, and that loss, in nats a row."""
+    if data.held is None:
+        losses_of = partial(_losses_of_parts, data)
+    else:
+        rows = Rows(*map(jnp.asarray, data.all_rows))
+        losses_of = partial(_losses_of_rows, rows, data.model.label.classes)
     l2s, total, weight = np.multiply.outer(PENALTIES, units), 0, 0
-    losses_of = _losses_of_parts if data.held is None else _losses_of_rows
-    for held in _folds(data.labels(), seed):
+    folds = _folds(data.labels(), seed)
+    for fold in range(FOLDS):
         with about("--l2 cv"):  # as where a fold has no weight
-            losses, of_fold = losses_of(data, held, l2s)
+            losses, of_fold = losses_of(folds == fold, l2s)
         total, weight = total + losses * of_fold, weight + of_fold
     losses = total / weight
     best = losses.argmin()
     return float(PENALTIES[best]), float(losses[best])
 
 
-def _folds(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Which rows each fold holds out."""
+def _folds(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each row, a byte."""
     least = np.bincount(labels).min()
     if least < FOLDS:
         raise UserError(
@@ -132,16 +138,15 @@ def _folds(labels: np.ndarray, seed: int) -> Iterator[np.ndarray]:
             f"got {least} of the rarest one"
         )
     split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for _, places in split.split(labels, labels):
-        held = np.zeros(labels.size, bool)
-        held[places] = True
-        yield held
+    folds = np.empty(labels.size, np.int8)
+    for fold, (_, places) in enumerate(split.split(labels, labels)):
+        folds[places] = fold
+    return folds
 
 
-def _losses_of_rows(data: Dataset, held: np.ndarray, l2s) -> tuple[np.ndarray, float]:
+def _losses_of_rows(rows: Rows, classes, held, l2s) -> tuple[np.ndarray, float]:
     """The loss of the fold at each penalty, and its weight."""
-    x, y, weight, offset = map(jnp.asarray, data.all_rows)
-    classes = data.model.label.classes
+    x, y, weight, offset = rows
     many = {"classes": len(classes)} if classes else {}
     shift = None if many else offset
     # By weights of 0, which do not count, all folds have the shape of one program.
@@ -153,7 +158,7 @@ def _losses_of_rows(data: Dataset, held: np.ndarray, l2s) -> tuple[np.ndarray, f
     return path.held_out_loss, tested.sum()
 
 
-def _losses_of_parts(data: Dataset, held: np.ndarray, l2s) -> tuple[np.ndarray, float]:
+def _losses_of_parts(data: Dataset, held, l2s) -> tuple[np.ndarray, float]:
     """The same of rows that are read part by part."""
     rows = [partial(_batches, data, which) for which in (~held, held)]
     return losses_along(*rows, l2s, **PRECISELY)

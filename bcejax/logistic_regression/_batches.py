@@ -33,6 +33,7 @@ from bcejax.logistic_regression._passes import (
 )
 from bcejax.logistic_regression._precision import rounded
 from bcejax.logistic_regression._problem import Params, Problem
+from bcejax.logistic_regression._processes import gathered_words
 from bcejax.logistic_regression._stream import (
     Rows,
     Stream,
@@ -113,8 +114,9 @@ def fit_batches(
       callback: called with a `Progress` after each pass but the last.
       across_processes: whether each process of `jax.distributed.initialize` calls this
         with batches of its own, perhaps of no rows, and the same options. All get the
-        fit of all rows. They exchange sums once per pass. The first process alone
-        reads and writes the checkpoint. For fewer than 2,000 columns.
+        fit of all rows. They exchange sums once per pass. All have a checkpoint, or
+        none; the first one reads and writes it, and goes on to the same bits if each
+        process has the rows that it had. For fewer than 2,000 columns.
     Returns:
       A `Fit`. Look at `converged` before using it.
     Raises:
@@ -142,7 +144,7 @@ def fit_batches(
 
     others = init, tol, max_steps
     with opened(make_batches, l2, None, across_processes, others) as (stream, l2):
-        check_processes(stream)
+        check_processes(stream, checkpoint is not None)
         like = jnp.zeros((1, stream.columns), stream.dtype)
         start = checked_start(init, like, fit_intercept)
         asked = Asked(start, l2, fit_intercept, tol, max_steps, solver)
@@ -161,8 +163,12 @@ def fit_batches(
     return rounded(model)._replace(options=options)
 
 
-def check_processes(stream: Stream) -> None:
-    if stream.across_processes and not is_stored(stream.columns):
+def check_processes(stream: Stream, has_checkpoint: bool) -> None:
+    if not stream.across_processes:
+        return
+    if len(set(gathered_words(has_checkpoint))) > 1:
+        raise ValueError("all processes must have a checkpoint, or none of them.")
+    if not is_stored(stream.columns):
         raise ValueError(
             f"across_processes is for fewer than {MOST_COLUMNS + 1} columns, got "
             f"{stream.columns}: what is said at the end takes a sample of the rows."
