@@ -20,7 +20,7 @@ OF_TWO = [name for name in metrics.__all__ if name[0].islower()]
 OF_TWO.remove("of_batches")
 
 
-def cut(data, sizes=(1, 70, 0, 5, 124)):
+def cut(data, sizes=(1, 0, 199)):
     stops = np.cumsum(sizes)
     assert stops[-1] == len(data[0])
     return [
