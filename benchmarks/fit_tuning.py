@@ -170,7 +170,8 @@ VERDICTS = {
     (_overlap, "FIRST"): (0.2, 0.5, 1.0),
     (_overlap, "DEPTH"): (0.4, 0.8, 1.2),
     (_overlap, "MOST_STEPS"): (10, 50, 200),
-    (_overlap, "STEPS_OF_SAMPLE"): (4, 10),
+    (_overlap, "MOST_STEPS_OF_ALL"): (20, 50),
+    (_overlap, "FULL"): (3, 30, 300),
     (_design, "LOST"): (1, 4, 16),
 }
 

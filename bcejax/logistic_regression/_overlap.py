@@ -29,9 +29,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bcejax._bce import bce_dx
+from bcejax.logistic_regression._factor import least_ridge, scaled_factor
 from bcejax.logistic_regression._large import Sample
-from bcejax.logistic_regression._newton import State, newton_step
-from bcejax.logistic_regression._objective import logits_of
+from bcejax.logistic_regression._newton import State, is_stored, newton_step
+from bcejax.logistic_regression._objective import hessian, logits_of
 from bcejax.logistic_regression._outcome import Found, Shown
 from bcejax.logistic_regression._problem import Params, Problem
 from bcejax.logistic_regression._rows import linear, sum_over_blocks, sum_over_rows
@@ -47,12 +48,13 @@ STRIDE = 4.0  # logits, the most that a row moves at once
 FIRST = 0.5  # of the digits of the dtype, which α may differ by where the fit ended
 DEPTH = 0.8  # and afterwards
 MOST_STEPS = 50
-STEPS_OF_SAMPLE = 4  # where H is that of a sample
+MOST_STEPS_OF_ALL = 20  # where H of all rows is the cost
+FULL = 30  # ridges, above which a pivot of H is not one of rounding
 CG_LAST_RESIDUAL = 0.01  # of the gradient, where H is not stored
 
 
 class View(NamedTuple):
-    logits: tuple[jax.Array, ...]  # v, of all rows, and of those that H is taken from
+    logits: jax.Array  # v
     steps: jax.Array
     overlaps: jax.Array
     separated: jax.Array
@@ -62,15 +64,19 @@ class View(NamedTuple):
 def shown(data: Problem, sample: Sample, found: Found) -> Shown:
     """What is known of the data where a search has ended."""
     rows, at = sample
-    params, many = found.params, rows is not data
-    parts = (data, rows) if many else (data,)
-    free = without_penalised(at, data.l2)
-    most_steps = STEPS_OF_SAMPLE if many else MOST_STEPS
-    none = jnp.zeros_like(at.intercept)
+    if rows is not data:
+        return shown_of_many(data, sample, found)
+    none, no = jnp.zeros_like(at.intercept), jnp.zeros((), bool)
+    params = found.params
+    ahead = all_on_their_side(data, params)
+    view = View(counted_logits(params, data), jnp.int32(0), no, ahead, none)
+    view = look_on(data, at, params, view, MOST_STEPS)
+    return Shown(view.separated, view.decrement)
 
-    def logits():
-        """Of the fit, where the first look is from."""
-        return tuple(counted(linear(params, p.features) + p.offset, p) for p in parts)
+
+def look_on(data: Problem, at: Scaling, params: Params, view: View, most_steps) -> View:
+    """Looks from a view until one of them decides."""
+    free = without_penalised(at, data.l2)
 
     def goes_on(view: View):
         decided = view.overlaps | view.separated | ~jnp.isfinite(view.decrement)
@@ -79,51 +85,78 @@ def shown(data: Problem, sample: Sample, found: Found) -> Shown:
     def look(view: View):
         first = view.steps == 0
         here = at._replace(unit=jnp.where(first, at.unit, free.unit))
-        now = [p._replace(offset=v) for p, v in zip(parts, view.logits, strict=True)]
-        slope = slope_at_offset(now[0])
+        now = data._replace(offset=view.logits)
+        slope = slope_at_offset(now)
         of_penalty = jnp.where(first, data.l2 * params.weights, 0)
         gradient = here.gradient(slope._replace(weights=slope.weights + of_penalty))
+        none = jnp.zeros_like(view.decrement)
         state = State(jnp.zeros_like(gradient), none, gradient, view.steps)
-        step = newton_step(now[-1], here, state, CG_LAST_RESIDUAL)
-        moves = [counted(linear(here.params(step), p.features), p) for p in parts]
-        overlaps, separated = verdicts(data, moves[0])
+        step = newton_step(now, here, state, CG_LAST_RESIDUAL)
+        move = counted(linear(here.params(step), data.features), data)
+        overlaps, separated = verdicts(data, move)
         # The first step may move what is penalised, and rows may be too far to count.
-        near = jnp.max(own_side(data) * view.logits[0]) <= near_enough(data.share.dtype)
+        near = jnp.max(own_side(data) * view.logits) <= near_enough(data.share.dtype)
         most = jnp.where(first, BEGIN, deepest(data.share.dtype))
-        after = [
-            moved(p, v, jnp.where(first, 0, move), most)
-            for p, v, move in zip(parts, view.logits, moves, strict=True)
-        ]
         return View(
-            tuple(after),
+            moved(data, view.logits, jnp.where(first, 0, move), most),
             view.steps + 1,
             overlaps & (near | ~first),
             view.separated | separated & (~first | jnp.all(data.l2 == 0)),
             jnp.where(first, decrement(step, gradient), view.decrement),
         )
 
-    def look_again(view: View):
-        """After `first_look`, which has kept no logits."""
-
-        def begin():
-            both = zip(parts, logits(), strict=True)
-            return tuple(moved(p, v, 0, BEGIN) for p, v in both)
-
-        now = where_needed(view.steps == 1, begin, view.logits)
-        return look(view._replace(logits=now))
-
-    if many:
-        view = first_look(data, sample, found)
-        view = jax.lax.while_loop(goes_on, look_again, view)
-    else:
-        no = jnp.zeros((), bool)
-        ahead = all_on_their_side(data, params)
-        view = View(logits(), jnp.int32(0), no, ahead, none)
-        view = jax.lax.while_loop(goes_on, look, view)
-    return Shown(view.separated, view.decrement)
+    return jax.lax.while_loop(goes_on, look, view)
 
 
-# The first look at many rows
+def counted_logits(params: Params, data: Problem) -> jax.Array:
+    return counted(logits_of(params, data), data)
+
+
+# Many rows
+
+
+def shown_of_many(data: Problem, sample: Sample, found: Found) -> Shown:
+    """The same, where H of all rows is the cost.
+
+    A look from where the search ended has H of the sample. It may show a direction in
+    which the data are separated, as every row is asked. That they overlap is shown by
+    the sample alone, if it does and has no other direction in which no row moves: then
+    no more rows can undo it. Only where neither is shown are there looks with H of all
+    rows; or, where H is not stored, none. If all weights have a penalty the bias is
+    left, and that would have put every row on its own side.
+    """
+    rows, at = sample
+    first = first_look(data, sample, found)
+    if not is_stored(len(at.unit)):
+        return first
+    no = jnp.zeros((), bool)
+
+    def looks(part: Problem, most_steps: int) -> View:
+        v = moved(part, counted_logits(found.params, part), 0, BEGIN)
+        view = View(v, jnp.int32(1), no, no, first.decrement)
+        return look_on(part, at, found.params, view, most_steps)
+
+    unsettled = jnp.any(data.l2 == 0) & ~first.separated & jnp.isfinite(first.decrement)
+    unsettled &= where_needed(
+        unsettled, lambda: ~(looks(rows, MOST_STEPS).overlaps & is_full(rows, at)), no
+    )
+    separated = where_needed(
+        unsettled, lambda: looks(data, MOST_STEPS_OF_ALL).separated, first.separated
+    )
+    return Shown(separated, first.decrement)
+
+
+def is_full(rows: Problem, at: Scaling) -> jax.Array:
+    """Whether every direction without a penalty moves one of these rows.
+
+    By the pivots of H at logits of 0, which a ridge keeps from being 0.
+    """
+    free = without_penalised(at, rows.l2)
+    still = rows._replace(offset=jnp.zeros_like(rows.share))
+    h = hessian(still, free, jnp.zeros(len(free.unit) + 1, rows.share.dtype))
+    ridge = least_ridge(h)
+    pivots = jnp.square(jnp.diagonal(scaled_factor(h, jnp.asarray(ridge)).lower))
+    return jnp.all((pivots > FULL * ridge) | (jnp.diagonal(h) == 0))
 
 
 class Extremes(NamedTuple):
@@ -148,16 +181,15 @@ class Extremes(NamedTuple):
         )
 
 
-def first_look(data: Problem, sample: Sample, found: Found) -> View:
+def first_look(data: Problem, sample: Sample, found: Found) -> Shown:
     """What the step from where the search ended shows, in one pass over all rows."""
     rows, at = sample
     state = State(at.point(found.params), found.loss, found.gradient, found.steps)
     step = newton_step(rows, at, state, CG_LAST_RESIDUAL)
     given = found.params, at.params(step)
     seen = sum_over_blocks(extremes_of_rows, given, data, join=Extremes.also)
-    nothing = tuple(jnp.zeros_like(p.share) for p in (data, rows))
-    verdicts = first_verdicts(seen, data.l2)
-    return View(nothing, jnp.int32(1), *verdicts, decrement(step, found.gradient))
+    _, separated = first_verdicts(seen, data.l2)
+    return Shown(separated, decrement(step, found.gradient))
 
 
 def extremes_of_rows(given: tuple[Params, Params], data: Problem) -> Extremes:
