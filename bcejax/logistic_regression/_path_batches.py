@@ -123,7 +123,12 @@ def optima(stream: Stream, seen: Survey, starts: Params, l2s, tol, max_steps) ->
 
 
 class Asked(NamedTuple):
-    """What a pass finds: of a search that has not fallen only `losses`, else `sums`."""
+    """What a pass finds for each search: one of the two.
+
+    Attributes:
+      sums: at its trial.
+      losses: of shorter steps, where the loss has not fallen at the last trial.
+    """
 
     sums: Total
     losses: Total
