@@ -340,6 +340,18 @@ def test_a_level_that_separates_some_of_many_rows(x64, sampled, solver):
     assert model.separated and not model.converged
 
 
+@pytest.mark.parametrize(
+    "fit_intercept", [False, pytest.param(True, marks=pytest.mark.full)]
+)
+def test_a_level_that_separates_and_that_no_sample_holds(x64, sampled, fit_intercept):
+    x, y = made(4001, 4)
+    level = [5, 1777, 3900]
+    x[:, 1] = 0
+    x[level, 1] = y[level] = 1
+    model = fit(x, y, fit_intercept=fit_intercept, tol=1e-10, max_steps=300)
+    assert model.separated and not model.converged
+
+
 @pytest.mark.full
 def test_a_sample_takes_no_step_by_itself(sampled):
     x, y = made(4001, 3)

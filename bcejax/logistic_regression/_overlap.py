@@ -156,7 +156,8 @@ def is_full(rows: Problem, at: Scaling) -> jax.Array:
     h = hessian(still, free, jnp.zeros(len(free.unit) + 1, rows.share.dtype))
     ridge = least_ridge(h)
     pivots = jnp.square(jnp.diagonal(scaled_factor(h, jnp.asarray(ridge)).lower))
-    return jnp.all((pivots > FULL * ridge) | (jnp.diagonal(h) == 0))
+    stays = jnp.append(free.unit, free.intercept) == 0
+    return jnp.all((pivots > FULL * ridge) | stays)
 
 
 class Extremes(NamedTuple):
